@@ -2,4 +2,14 @@
 //!
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
+pub mod assignment;
+pub mod host_data;
 pub mod ids;
+pub mod plan;
+pub mod release;
+pub mod report;
+pub mod rollout;
+pub mod settings;
+pub mod signed;
+pub mod span;
+pub mod time;

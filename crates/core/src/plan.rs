@@ -1,0 +1,309 @@
+//! What the agent does next: one pure decision from what it found (`Facts`) to steps.
+//!
+//! The order of the steps is the order in which power may fail. Before anything on the host changes, the
+//! attempt is written down (`Begin`), so that the next run knows what it finds; only after the checks pass
+//! is it the last good state (`Commit`).
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ObjectId, ReleaseId, StorePath};
+use crate::release::ObjectRef;
+
+/// An activation is tried this often before the host goes back.
+pub const MAX_ATTEMPTS: u32 = 2;
+
+/// A state that the host was in, or is to be in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// The release that it came with; none for what the agent found when it first ran.
+    pub release: Option<ReleaseId>,
+    /// Toplevel of the system.
+    pub system: Option<StorePath>,
+    /// Address of the host data.
+    pub data: Option<ObjectId>,
+}
+
+/// An attempt that was begun and not yet judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// What the host is to become.
+    pub to: Generation,
+    /// Forward, or back to the last good one.
+    pub direction: Direction,
+    /// Activations begun so far.
+    pub activations: u32,
+    /// Why it goes back, once it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// Which way an attempt goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// To an assigned release.
+    Forward,
+    /// To the last good generation.
+    Back,
+}
+
+/// Why a release failed on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The release that failed.
+    pub release: ReleaseId,
+    /// In a sentence.
+    pub why: String,
+    /// Last lines of the logs.
+    pub log: Vec<String>,
+}
+
+/// What became of the activation that was begun last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activation {
+    /// None was begun, or it left no trace: the power failed.
+    None,
+    /// It runs.
+    Running,
+    /// It ended; how well, the checks tell.
+    Ended,
+}
+
+/// A store path that the assigned release needs and the host lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// The path.
+    pub path: StorePath,
+    /// The object to fetch for it.
+    pub object: ObjectRef,
+    /// Bytes of the object that are here already.
+    pub here: u64,
+    /// Length of its NAR.
+    pub nar_size: u64,
+}
+
+/// A verified release, as far as it concerns this host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// Which.
+    pub release: ReleaseId,
+    /// The system to run.
+    pub system: StorePath,
+    /// The host data to apply.
+    pub data: ObjectId,
+    /// References before referrers.
+    pub missing: Vec<Missing>,
+}
+
+/// What the agent found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The release that is assigned and was verified; none if there is none or it was refused.
+    pub target: Option<Target>,
+    /// The system that is current, as seen.
+    pub current: Option<StorePath>,
+    /// The host data that is applied, as seen.
+    pub data: Option<ObjectId>,
+    /// The last generation that passed its checks.
+    pub good: Generation,
+    /// An attempt that a run before this one left open.
+    pub attempt: Option<Attempt>,
+    /// What became of its activation.
+    pub activation: Activation,
+    /// Releases that failed here.
+    pub quarantined: BTreeSet<ReleaseId>,
+    /// Free space where the Nix store is, bytes.
+    pub free: u64,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Step {
+    /// Fetch objects, continuing where the last run stopped.
+    Fetch {
+        /// In the order of import.
+        missing: Vec<Missing>,
+        /// Bytes still to come.
+        bytes: u64,
+    },
+    /// Import the fetched objects into the Nix store, references first.
+    Import {
+        /// The paths.
+        missing: Vec<Missing>,
+    },
+    /// Write down that an attempt begins.
+    Begin {
+        /// What the host is to become.
+        to: Generation,
+        /// Which way.
+        direction: Direction,
+    },
+    /// Apply host data.
+    ApplyData {
+        /// Its address.
+        data: ObjectId,
+    },
+    /// Make a system current: set the profile and run the contract, detached.
+    Activate {
+        /// Its toplevel.
+        system: StorePath,
+    },
+    /// Wait for an activation that runs already.
+    Await {
+        /// Of this system.
+        system: StorePath,
+    },
+    /// Look whether the system is current and every check passes; if not, go back.
+    Prove,
+    /// Write down that the attempt is the last good generation now.
+    Commit,
+    /// Go back to the last good generation.
+    RollBack {
+        /// Why.
+        why: String,
+    },
+    /// Run the checks of what is there, and report.
+    Watch,
+}
+
+/// What to do, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// In a sentence, for `afield-agent plan` and the log.
+    pub why: String,
+    /// In this order; the first that fails ends the run.
+    pub steps: Vec<Step>,
+}
+
+/// The decision.
+pub fn plan(facts: &Facts) -> Plan {
+    if let Some(attempt) = &facts.attempt {
+        return finish(facts, attempt);
+    }
+    let Some(target) = &facts.target else {
+        return watch("nothing new is assigned".into());
+    };
+    if facts.quarantined.contains(&target.release) {
+        return watch(format!(
+            "release {} failed here before; waiting for a newer one",
+            target.release
+        ));
+    }
+    if settled(facts, target) {
+        return watch(format!("release {} is in place", target.release));
+    }
+    advance(facts, target)
+}
+
+fn watch(why: String) -> Plan {
+    Plan {
+        why,
+        steps: vec![Step::Watch],
+    }
+}
+
+fn settled(facts: &Facts, target: &Target) -> bool {
+    facts.good.release == Some(target.release)
+        && facts.current.as_ref() == Some(&target.system)
+        && facts.data == Some(target.data)
+}
+
+fn advance(facts: &Facts, target: &Target) -> Plan {
+    let mut steps = Vec::new();
+    let missing = &target.missing;
+    if !missing.is_empty() {
+        let bytes = missing
+            .iter()
+            .map(|m| m.object.size.saturating_sub(m.here))
+            .sum();
+        steps.push(Step::Fetch {
+            missing: missing.clone(),
+            bytes,
+        });
+        steps.push(Step::Import {
+            missing: missing.clone(),
+        });
+    }
+    let system = Some(target.system.clone());
+    let to = Generation {
+        release: Some(target.release),
+        system,
+        data: Some(target.data),
+    };
+    steps.push(Step::Begin {
+        to: to.clone(),
+        direction: Direction::Forward,
+    });
+    steps.extend(changes(facts, &to));
+    steps.extend([Step::Prove, Step::Commit]);
+    let why = match (
+        &facts.good.release,
+        facts.current.as_ref() == Some(&target.system),
+    ) {
+        (Some(good), _) if *good == target.release => "the host drifted; putting it back".into(),
+        (_, true) => format!("release {} changes the host data only", target.release),
+        (_, false) => format!("release {} is assigned", target.release),
+    };
+    Plan { why, steps }
+}
+
+/// Data before system, since the system's services read it.
+fn changes(facts: &Facts, to: &Generation) -> Vec<Step> {
+    let data = to
+        .data
+        .filter(|_| facts.data != to.data)
+        .map(|data| Step::ApplyData { data });
+    let system = to.system.clone().filter(|_| facts.current != to.system);
+    data.into_iter()
+        .chain(system.map(|system| Step::Activate { system }))
+        .collect()
+}
+
+/// An attempt is finished before anything new is begun.
+fn finish(facts: &Facts, attempt: &Attempt) -> Plan {
+    let release = attempt
+        .to
+        .release
+        .map_or("the first state".into(), |r| format!("release {r}"));
+    let mut steps = Vec::new();
+    match (facts.activation, &attempt.to.system) {
+        (Activation::Running, Some(system)) => {
+            steps.push(Step::Await {
+                system: system.clone(),
+            });
+        }
+        (Activation::Ended, _) => {
+            steps.extend(changes(
+                facts,
+                &Generation {
+                    system: facts.current.clone(),
+                    ..attempt.to.clone()
+                },
+            ));
+        }
+        _ if attempt.direction == Direction::Forward && attempt.activations >= MAX_ATTEMPTS => {
+            let why = format!(
+                "{release} was activated {} times and never ended",
+                attempt.activations
+            );
+            return Plan {
+                why: why.clone(),
+                steps: vec![Step::RollBack { why }],
+            };
+        }
+        _ => steps.extend(changes(facts, &attempt.to)),
+    }
+    steps.extend([Step::Prove, Step::Commit]);
+    let way = match attempt.direction {
+        Direction::Forward => "to",
+        Direction::Back => "back to",
+    };
+    Plan {
+        why: format!("an earlier run was on the way {way} {release}"),
+        steps,
+    }
+}

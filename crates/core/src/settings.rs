@@ -1,0 +1,201 @@
+//! `afield.toml`, beside `org-config/`: what is new about a fleet that the older format has no place for.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host_data::Check;
+use crate::ids::{HostName, Name};
+use crate::rollout::Policy;
+
+/// The whole file. Unknown keys are refused, so that a misspelt one is not silently without effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Name of the fleet; hosts refuse what is for another.
+    pub fleet: Name,
+    /// What to evaluate.
+    pub build: Build,
+    /// Where releases go.
+    pub repository: Repository,
+    /// The hub, if there is one.
+    #[serde(default)]
+    pub hub: Option<Hub>,
+    /// How long signatures stay valid.
+    #[serde(default)]
+    pub trust: Trust,
+    /// When a wave is good enough for the next.
+    #[serde(default)]
+    pub rollout: Policy,
+    /// Checks of every host that they name.
+    #[serde(default)]
+    pub checks: Vec<DeclaredCheck>,
+    /// What is special about single hosts.
+    #[serde(default)]
+    pub hosts: BTreeMap<HostName, HostSettings>,
+}
+
+/// `[build]`: a flake attribute or a Nix file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Build {
+    /// A Nix file whose value has one attribute a host, each a derivation; relative to the fleet folder.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// A flake reference, and with it `attribute`.
+    #[serde(default)]
+    pub flake: Option<String>,
+    /// With `{host}` in it, as in `nixosConfigurations.{host}.config.system.build.toplevel`.
+    #[serde(default)]
+    pub attribute: Option<String>,
+    /// The same for hosts below `hosts/ubuntu/`, as in `systemConfigs.{host}`.
+    #[serde(default)]
+    pub ubuntu_attribute: Option<String>,
+    /// Builds at a time; Nix's `max-jobs`, by default `auto`.
+    #[serde(default)]
+    pub jobs: Option<u32>,
+}
+
+/// `[repository]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repository {
+    /// The folder to write; relative to the fleet folder.
+    pub path: String,
+}
+
+/// `[hub]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hub {
+    /// Where operators reach it, as in `http://127.0.0.1:8471`.
+    pub url: String,
+}
+
+/// `[trust]`: lengths in days.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Trust {
+    /// Root metadata.
+    pub root_days: u32,
+    /// A release's metadata; must be longer than the longest time between two releases.
+    pub release_days: u32,
+    /// An assignment; the hub renews it when half of it has passed.
+    pub assignment_days: u32,
+}
+
+impl Default for Trust {
+    fn default() -> Self {
+        Self {
+            root_days: 730,
+            release_days: 180,
+            assignment_days: 30,
+        }
+    }
+}
+
+/// `[[checks]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredCheck {
+    /// Which hosts; all if empty.
+    #[serde(default)]
+    pub hosts: Vec<HostName>,
+    /// The check; `{host}` and the host's `vars` are put into its texts.
+    #[serde(flatten)]
+    pub check: Check,
+}
+
+/// `[hosts.NAME]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct HostSettings {
+    /// Values for `{name}` in checks.
+    pub vars: BTreeMap<Name, String>,
+    /// Days that an assignment stays valid, for a host that is reached by USB alone.
+    pub assignment_days: Option<u32>,
+}
+
+/// A `{name}` in a check that nothing gives a value to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("check {check} of host {host} uses {{{var}}}, which [hosts.{host}] vars does not define")]
+pub struct UnknownVar {
+    /// The host.
+    pub host: HostName,
+    /// The check.
+    pub check: Name,
+    /// The name in braces.
+    pub var: String,
+}
+
+impl Settings {
+    /// The checks of a host, with its values put in.
+    pub fn checks_of(&self, host: &HostName) -> Result<Vec<Check>, UnknownVar> {
+        let mine = |c: &&DeclaredCheck| c.hosts.is_empty() || c.hosts.contains(host);
+        self.checks
+            .iter()
+            .filter(mine)
+            .map(|c| self.fill(host, &c.check))
+            .collect()
+    }
+
+    /// Days that an assignment for a host stays valid.
+    pub fn assignment_days(&self, host: &HostName) -> u32 {
+        let own = self.hosts.get(host).and_then(|h| h.assignment_days);
+        own.unwrap_or(self.trust.assignment_days)
+    }
+
+    fn fill(&self, host: &HostName, check: &Check) -> Result<Check, UnknownVar> {
+        use crate::host_data::Probe;
+        let put = |text: &mut String| self.put(host, &check.name, text);
+        let mut filled = check.clone();
+        match &mut filled.probe {
+            Probe::Http { url, contains, .. } => {
+                put(url)?;
+                contains.as_mut().map_or(Ok(()), put)?;
+            }
+            Probe::Tcp { address } => put(address)?,
+            Probe::Command { command } => command.iter_mut().try_for_each(put)?,
+            Probe::Unit { unit } => put(unit)?,
+            Probe::File { path, contains } => {
+                put(path)?;
+                contains.as_mut().map_or(Ok(()), put)?;
+            }
+        }
+        filled.log.as_mut().map_or(Ok(()), put)?;
+        Ok(filled)
+    }
+
+    /// Replaces `{name}`; braces around anything that is no name stay as they are.
+    fn put(&self, host: &HostName, check: &Name, text: &mut String) -> Result<(), UnknownVar> {
+        let mut out = String::new();
+        let mut rest = text.as_str();
+        while let Some((before, after)) = rest.split_once('{') {
+            out.push_str(before);
+            let found = after
+                .split_once('}')
+                .and_then(|(n, tail)| Some((n.parse::<Name>().ok()?, tail)));
+            let Some((name, tail)) = found else {
+                out.push('{');
+                rest = after;
+                continue;
+            };
+            let own = self.hosts.get(host).and_then(|h| h.vars.get(&name));
+            match own {
+                Some(value) => out.push_str(value),
+                None if name.as_str() == "host" => out.push_str(host.as_str()),
+                None => {
+                    let var = name.as_str().to_owned();
+                    return Err(UnknownVar {
+                        host: host.clone(),
+                        check: check.clone(),
+                        var,
+                    });
+                }
+            }
+            rest = tail;
+        }
+        out.push_str(rest);
+        *text = out;
+        Ok(())
+    }
+}

@@ -8,7 +8,9 @@ pub mod cli;
 pub mod commands;
 pub mod context;
 pub mod exit;
+pub mod nix;
 pub mod output;
+pub mod progress;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

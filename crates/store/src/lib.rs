@@ -1,1 +1,10 @@
+//! Objects, the repository and its trust metadata: everything between a built system and a host's Nix store.
 
+pub mod export;
+pub mod fault;
+pub mod files;
+pub mod keys;
+pub mod nar;
+pub mod object;
+pub mod repository;
+pub mod trust;

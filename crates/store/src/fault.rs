@@ -1,0 +1,44 @@
+//! Fault points: places with a name where a test ends the process as a power cut would.
+//!
+//! `AFIELD_FAULT=<name>[:<n>]` aborts the process the n-th time (default: the first) that it comes by
+//! the point. `AFIELD_FAULT_LOG=<file>` writes down every point passed, so that a test can walk them all.
+//! Compiled in only with the feature `faults`.
+
+/// Passes the fault point `name`.
+#[cfg(not(feature = "faults"))]
+#[inline(always)]
+pub fn point(_name: &str) {}
+
+/// Passes the fault point `name`, or ends the process here.
+#[cfg(feature = "faults")]
+pub fn point(name: &str) {
+    use std::collections::BTreeMap;
+    use std::io::Write as _;
+    use std::sync::Mutex;
+
+    static PASSED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+    let times = {
+        let mut passed = PASSED
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let times = passed.entry(name.to_owned()).or_default();
+        *times += 1;
+        *times
+    };
+    if let Ok(log) = std::env::var("AFIELD_FAULT_LOG")
+        && let Ok(mut file) = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+    {
+        // A test that cannot read its log fails by itself.
+        let _ = writeln!(file, "{name}:{times}");
+    }
+    let Ok(wanted) = std::env::var("AFIELD_FAULT") else {
+        return;
+    };
+    let (at, nth) = wanted.rsplit_once(':').unwrap_or((&wanted, "1"));
+    if at == name && nth == times.to_string() {
+        std::process::abort();
+    }
+}

@@ -56,6 +56,8 @@ pub enum ColorWhen {
 pub enum Command {
     /// Find everything that is wrong in the fleet folder
     Check(commands::check::CheckArgs),
+    /// Evaluate and build the systems of all hosts, or of some
+    Build(commands::build::BuildArgs),
     /// Explain a finding's code, such as AF0101
     Explain(commands::explain::ExplainArgs),
     /// Print the completion script of a shell

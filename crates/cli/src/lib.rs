@@ -8,9 +8,11 @@ pub mod cli;
 pub mod commands;
 pub mod context;
 pub mod exit;
+pub mod fleet;
 pub mod nix;
 pub mod output;
 pub mod progress;
+pub mod table;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

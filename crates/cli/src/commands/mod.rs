@@ -1,5 +1,6 @@
 //! One file per command: its arguments and its `run`.
 
+pub mod build;
 pub mod check;
 pub mod completions;
 pub mod explain;
@@ -11,6 +12,7 @@ use crate::exit::CommandResult;
 /// Runs a command.
 pub fn run(command: Command, context: &mut Context) -> CommandResult {
     match command {
+        Command::Build(args) => build::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),

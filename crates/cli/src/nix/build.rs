@@ -164,11 +164,19 @@ impl Log {
     }
 
     fn error(&mut self, text: &str) {
-        let reason = Reason::parse(text);
-        let names = derivations(&strip_ansi(text));
+        let mut reason = Reason::parse(text).text;
+        let plain = strip_ansi(text);
+        let names = derivations(&plain);
+        // Nix from 2.31 on: "Cannot build '….drv'." and the reason on a line of its own.
+        let why = plain
+            .lines()
+            .find_map(|l| l.trim().strip_prefix("Reason: "));
+        if let Some(why) = why {
+            reason = format!("{} {why}", reason.replace(".drv'.", ".drv':"));
+        }
         let log = names.iter().find_map(|name| self.tails.get(name));
         self.errors.push(BuildError {
-            text: reason.text,
+            text: reason.trim_end_matches([';', '.']).to_owned(),
             names,
             log: log.into_iter().flatten().cloned().collect(),
         });

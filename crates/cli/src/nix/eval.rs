@@ -111,7 +111,8 @@ impl Source {
         let file = quoted(&path.to_string_lossy());
         format!(
             "let value = import {file}; all = if builtins.isFunction value then value {{ }} else value; \
-             in ({function}) all"
+             in if builtins.isAttrs all then ({function}) all \
+             else throw \"its value is a ${{builtins.typeOf all}}, but a set with one derivation a host is needed\""
         )
     }
 }

@@ -1,0 +1,153 @@
+//! A fleet of a few hosts in a temporary folder, with a Nix store of its own, and the binary run on it.
+#![allow(dead_code, clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    /// Standard output as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}\n{self:#?}"))
+    }
+
+    /// The same, if the exit code is as expected.
+    #[track_caller]
+    pub fn code(self, wanted: i32) -> Self {
+        assert_eq!(self.code, wanted, "{self:#?}");
+        self
+    }
+}
+
+/// The folder of a fleet, its Nix store, and everything else that the commands see.
+pub struct Field {
+    pub dir: tempfile::TempDir,
+    path: String,
+}
+
+const TOOLS: &str = r#"
+  # Only this one file of the folder gets into the store.
+  busybox = builtins.path { path = @dir@; name = "busybox"; filter = path: _: path == "@dir@/busybox"; };
+  mk = name: script: derivation {
+    inherit name;
+    system = builtins.currentSystem;
+    builder = "${busybox}/busybox";
+    args = [ "sh" "-euc" "${busybox}/busybox mkdir $out; ${script}" ];
+  };
+"#;
+
+impl Field {
+    /// A fleet with these hosts; the value of each in `systems.nix` is a Nix expression that may use `mk name script`.
+    pub fn new(hosts: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let field = Field { dir, path };
+        field.write("org-config/json/users.json", "{}");
+        field.write("org-config/json/keys.json", r#"{"keys":{}}"#);
+        field.write(
+            "afield.toml",
+            "fleet = \"test\"\n[build]\nfile = \"systems.nix\"\n[repository]\npath = \"repository\"\n",
+        );
+        for (host, _) in hosts {
+            field.write(&format!("org-config/hosts/{host}.nix"), "{ }\n");
+        }
+        field.systems(hosts);
+        field
+    }
+
+    /// Replaces `systems.nix`.
+    pub fn systems(&self, hosts: &[(&str, &str)]) {
+        let busybox = which("busybox");
+        let tools = TOOLS.replace("@dir@", busybox.parent().unwrap().to_str().unwrap());
+        let mut text = format!("let{tools}in {{\n");
+        for (host, value) in hosts {
+            text.push_str(&format!("  {host} = {value};\n"));
+        }
+        text.push_str("}\n");
+        self.write("systems.nix", &text);
+    }
+
+    /// Writes a file of the fleet.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.dir.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Puts a program of this name in front of all others.
+    pub fn program(&mut self, name: &str, script: &str) {
+        self.write(&format!("bin/{name}"), script);
+        let path = self.path(&format!("bin/{name}"));
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        self.path = format!("{}:{}", self.path("bin").display(), self.path);
+    }
+
+    /// Makes sure that this program is not found; others are.
+    pub fn only_programs(&mut self, names: &[&str]) {
+        let bin = self.path("only");
+        fs::create_dir_all(&bin).unwrap();
+        for name in names {
+            std::os::unix::fs::symlink(which(name), bin.join(name)).unwrap();
+        }
+        self.path = bin.display().to_string();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs `afield` in the fleet's folder, with nothing of the environment but what it needs.
+    pub fn run(&self, args: &[&str]) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_afield"));
+        self.prepare(&mut command).args(args);
+        finish(&mut command)
+    }
+
+    /// Runs a program of Nix on the fleet's store.
+    pub fn nix(&self, program: &str, args: &[&str]) -> Ran {
+        let mut command = Command::new(program);
+        self.prepare(&mut command).args(args);
+        finish(&mut command)
+    }
+
+    fn prepare<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env_clear()
+            .env("PATH", &self.path)
+            .env("HOME", self.path("home"))
+            .env("NIX_REMOTE", self.path("store"))
+            .env(
+                "NIX_CONFIG",
+                "build-users-group =\nsubstituters =\nsandbox = true\n",
+            )
+            .current_dir(self.dir.path())
+    }
+}
+
+fn finish(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A program that the tests need; they fail loudly without it.
+pub fn which(name: &str) -> PathBuf {
+    let path = std::env::var("PATH").unwrap();
+    let found = path.split(':').map(|dir| Path::new(dir).join(name));
+    let found = found.filter(|p| p.is_file()).next();
+    found.unwrap_or_else(|| panic!("{name} is needed: apt install nix-bin busybox-static"))
+}

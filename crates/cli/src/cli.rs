@@ -58,6 +58,10 @@ pub enum Command {
     Check(commands::check::CheckArgs),
     /// Evaluate and build the systems of all hosts, or of some
     Build(commands::build::BuildArgs),
+    /// Build all hosts and publish one signed release
+    Release(commands::release::ReleaseArgs),
+    /// Make or replace the keys of trust
+    Keys(commands::keys::KeysArgs),
     /// Explain a finding's code, such as AF0101
     Explain(commands::explain::ExplainArgs),
     /// Print the completion script of a shell

@@ -9,7 +9,7 @@ use afield_core::ids::HostName;
 use afield_core::release::Wave;
 use afield_core::settings::Settings;
 use afield_core::signed::PublicKey;
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -185,11 +185,56 @@ pub struct Declared {
 }
 
 /// Loads the whole fleet folder; refuses one with findings of severity `error`.
-pub fn declared(project: &Project) -> Result<Declared, Failure> {
-    let hosts = hosts(&project.fleet_dir)?;
-    let _ = anyhow!("");
-    Ok(Declared {
-        waves: Vec::new(),
-        hosts: hosts.into_keys().map(|h| (h, Told::default())).collect(),
-    })
+pub fn declared(project: &Project, _context: &Context) -> Result<Declared, Failure> {
+    interim::declared(project)
+}
+
+/// Until the loader of `afield_core::fleet` is merged: waves and keys, without positions and without findings.
+mod interim {
+    use super::*;
+    use std::process::Command;
+
+    pub fn declared(project: &Project) -> Result<Declared, Failure> {
+        let mut told: BTreeMap<HostName, Told> = hosts(&project.fleet_dir)?
+            .into_keys()
+            .map(|h| (h, Told::default()))
+            .collect();
+        let tunnels = project.fleet_dir.join("json/tunnels.d");
+        if tunnels.is_dir() {
+            for entry in fs::read_dir(&tunnels)? {
+                let value: serde_json::Value = serde_json::from_slice(&fs::read(entry?.path())?)?;
+                for (host, told) in &mut told {
+                    let key = &value["tunnels"]["per-host"][host.as_str()]["public_key"];
+                    if let Some(key) = key.as_str().filter(|k| !k.is_empty()) {
+                        told.key = Some(PublicKey::from_openssh(key)?);
+                    }
+                }
+            }
+        }
+        Ok(Declared {
+            waves: waves(&project.fleet_dir.join("waves-and-staging-hosts.nix"))?,
+            hosts: told,
+        })
+    }
+
+    fn waves(path: &Path) -> Result<Vec<Wave>, Failure> {
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let mut command = Command::new("nix-instantiate");
+        command.args(["--eval", "--strict", "--json"]).arg(path);
+        let output = command.output()?;
+        let found: BTreeMap<String, Vec<HostName>> = serde_json::from_slice(&output.stdout)?;
+        let mut waves = Vec::new();
+        for name in ["first", "middle", "final", "latest"] {
+            let mut hosts = found
+                .get(&format!("{name}Wave"))
+                .cloned()
+                .unwrap_or_default();
+            hosts.sort();
+            let name = name.parse()?;
+            waves.push(Wave { name, hosts });
+        }
+        Ok(waves)
+    }
 }

@@ -12,6 +12,7 @@ pub mod fleet;
 pub mod nix;
 pub mod output;
 pub mod progress;
+pub mod release;
 pub mod table;
 
 use std::ffi::OsString;

@@ -23,7 +23,6 @@ use crate::table::{Tone, cell, render, toned};
 /// Arguments of `afield build`.
 #[derive(Debug, Args)]
 #[command(
-    about = "Evaluate and build the systems of all hosts, or of some",
     after_help = "What is built stands in [build] of afield.toml: a Nix file with one attribute a host, or a flake's \
 attribute with {host} in it. All hosts are evaluated at once (by nix-eval-jobs where it is on PATH) and built in \
 parallel. A host that fails does not stop the others; it is named with Nix's reason.\n\n\

@@ -4,6 +4,8 @@ pub mod build;
 pub mod check;
 pub mod completions;
 pub mod explain;
+pub mod keys;
+pub mod release;
 
 use crate::cli::Command;
 use crate::context::Context;
@@ -15,6 +17,8 @@ pub fn run(command: Command, context: &mut Context) -> CommandResult {
         Command::Build(args) => build::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
+        Command::Keys(args) => keys::run(&args, context),
+        Command::Release(args) => release::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
     }
 }

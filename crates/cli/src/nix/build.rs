@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(error.log.last().unwrap(), "line 29");
         assert_eq!(
             short(&error.text),
-            "builder for 'app.drv' failed with exit code 3;"
+            "builder for 'app.drv' failed with exit code 3"
         );
     }
 }

@@ -151,3 +151,57 @@ pub fn which(name: &str) -> PathBuf {
     let found = found.filter(|p| p.is_file()).next();
     found.unwrap_or_else(|| panic!("{name} is needed: apt install nix-bin busybox-static"))
 }
+
+impl Field {
+    /// Puts hosts into waves, and gives each the key of `host_key`.
+    pub fn waves(&self, first: &[&str], last: &[&str]) {
+        let list =
+            |hosts: &[&str]| -> String { hosts.iter().map(|h| format!("\"{h}\" ")).collect() };
+        let (first_list, last_list) = (list(first), list(last));
+        let text = format!(
+            "{{ stagingHosts = [ ]; firstWave = [ {first_list}]; middleWave = [ ]; finalWave = [ {last_list}]; latestWave = [ ]; }}\n"
+        );
+        self.write("org-config/waves-and-staging-hosts.nix", &text);
+        let tunnels: serde_json::Map<String, Value> = first
+            .iter()
+            .chain(last)
+            .enumerate()
+            .map(|(i, host)| {
+                let entry =
+                    serde_json::json!({ "remote_forward_port": 2000 + i, "public_key": PUBLIC });
+                ((*host).to_owned(), entry)
+            })
+            .collect();
+        let json = serde_json::json!({ "tunnels": { "per-host": tunnels } });
+        self.write("org-config/json/tunnels.d/all.json", &json.to_string());
+    }
+
+    /// The repository as a host sees it that got its trust root when the keys were made.
+    pub fn trusted(&self, root: &[u8]) -> afield_store::trust::Trusted {
+        afield_store::trust::load(&self.path("repository/metadata"), root, None).unwrap()
+    }
+
+    /// Every file of the repository, with its length.
+    pub fn repository(&self) -> std::collections::BTreeMap<String, u64> {
+        let mut files = std::collections::BTreeMap::new();
+        let mut folders = vec![self.path("repository")];
+        while let Some(folder) = folders.pop() {
+            let Ok(entries) = fs::read_dir(&folder) else {
+                continue;
+            };
+            for entry in entries {
+                let entry = entry.unwrap();
+                let meta = entry.metadata().unwrap();
+                match meta.is_dir() {
+                    true => folders.push(entry.path()),
+                    false => drop(files.insert(entry.path().display().to_string(), meta.len())),
+                }
+            }
+        }
+        files
+    }
+}
+
+/// A public key that belongs to nobody.
+pub const PUBLIC: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN6S01uMkGtfqvHtRw/T8tZ2VI9jggAVUvn8gTwnuR4d";

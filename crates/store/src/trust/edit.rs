@@ -367,7 +367,8 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), EditError> {
     files::write_atomic(path, bytes).map_err(|e| io_error(path, e))
 }
 
-/// Signing with a key in memory never waits, so a runtime is not needed; one keeps `tough` content.
+/// Runs `tough`'s signing, which is async for keys that live elsewhere.
+#[allow(clippy::result_large_err, reason = "the error is tough's own")]
 fn block_on<T>(future: impl Future<Output = tough::error::Result<T>>) -> tough::error::Result<T> {
     match tokio::runtime::Builder::new_current_thread().build() {
         Ok(runtime) => runtime.block_on(future),

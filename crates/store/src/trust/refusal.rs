@@ -116,7 +116,7 @@ impl From<Tough> for TrustError {
                 Self::Older { role, detail }
             }
             Tough::VersionMismatch { .. } => Self::Mixed(error.to_string()),
-            Tough::Transport { source, url, .. } => transport(&url.to_string(), &source),
+            Tough::Transport { source, url, .. } => transport(url.as_ref(), &source),
             Tough::ParseMetadata { role, source, .. } => {
                 Self::Malformed(format!("{role}: {source}"))
             }

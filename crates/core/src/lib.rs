@@ -2,4 +2,8 @@
 //!
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
+#[cfg(feature = "fleet")]
+pub mod fleet;
+pub mod host_plan;
 pub mod ids;
+pub mod profile;

@@ -44,6 +44,11 @@ fn a_release_holds_what_hosts_need_and_prove() {
         &field,
         "[[checks]]\nname = \"web\"\ntype = \"tcp\"\naddress = \"{host}:80\"\n[hosts.bb]\nassignment-days = 90\n",
     );
+    let config = "configs:\n  form:\n    path: intake/form.yml\n    content: \"v: 1\\n\"\n    servers: [bb]\n";
+    field.write("org-config/app_configs/master/intake-configs.yml", config);
+    let sealed =
+        "\"bb\":\n  \"encrypted_key\": |-\n    aa\n    bb\n  \"encrypted_secrets\": |-\n    cc\n";
+    field.write("org-config/secrets/generated/generated-secrets.yml", sealed);
     let report = field
         .run(&["release", "--keys", "keys", "--json"])
         .code(0)
@@ -80,6 +85,20 @@ fn a_release_holds_what_hosts_need_and_prove() {
         assert_eq!(data.checks.len(), 1);
         let json = serde_json::to_string(&data.checks[0]).unwrap();
         assert!(json.contains(&format!("{host}:80")), "{json}");
+        assert_eq!(data.access["ann"].profile, "admin");
+        assert!(data.access["ann"].keys[0].starts_with("ssh-ed25519 "));
+        if host.as_str() == "bb" {
+            assert_eq!(
+                (
+                    data.configs["form"].path.as_str(),
+                    data.configs["form"].content.as_str()
+                ),
+                ("intake/form.yml", "v: 1\n")
+            );
+            assert_eq!(data.sealed.unwrap().encrypted_key, "aa\nbb");
+        } else {
+            assert!(data.configs.is_empty() && data.sealed.is_none());
+        }
     }
 }
 
@@ -125,15 +144,20 @@ fn the_next_release_packs_only_what_is_new() {
     assert_eq!(system(&one, "aa"), system(&two, "aa"));
     assert_ne!(system(&one, "bb"), system(&two, "bb"));
 
-    // An object that went missing is packed again.
-    let objects = |files: &std::collections::BTreeMap<String, u64>| -> Vec<String> {
-        let objects = files.keys().filter(|f| f.contains("/objects/"));
-        objects.cloned().collect()
-    };
-    let all = objects(&field.repository());
-    all.iter().for_each(|f| fs::remove_file(f).unwrap());
-    let ran = field.run(&["release", "--keys", "keys"]);
-    assert_ne!(ran.code, 0, "documents of the release before are gone");
+    // What went missing in the repository is packed again.
+    let before = field.repository();
+    let objects = before.keys().filter(|f| f.contains("/objects/"));
+    objects.for_each(|f| fs::remove_file(f).unwrap());
+    field.run(&["release", "--keys", "keys"]).code(0);
+    let (_, three) = manifest(&field, 3);
+    assert_eq!(two.hosts, three.hosts);
+    let again = field.repository();
+    let needed = two.hosts.values().map(|h| h.delivery.id.hex());
+    needed.for_each(|id| assert!(again.keys().any(|f| f.ends_with(&id)), "{id} is missing"));
+    assert_eq!(
+        again.keys().filter(|f| f.contains("/objects/")).count(),
+        3 + 6
+    );
 }
 
 #[test]
@@ -227,6 +251,15 @@ fn what_cannot_be_right_is_refused_before_anything_is_built() {
         ran.err
     );
     settings(&field, "");
+    let keys = fs::read_to_string(field.path("org-config/json/keys.json")).unwrap();
+    field.write("org-config/json/keys.json", "{\"keys\": 7}");
+    let ran = field.run(&["release", "--keys", "keys"]).code(3);
+    assert!(
+        ran.err.contains("json/keys.json:1") && ran.err.contains("afield check"),
+        "{}",
+        ran.err
+    );
+    field.write("org-config/json/keys.json", &keys);
     let ran = field.run(&["release", "--keys", "nowhere"]).code(2);
     assert!(ran.err.contains("nowhere/root.json"), "{}", ran.err);
     field

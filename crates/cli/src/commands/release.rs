@@ -121,7 +121,7 @@ fn repeat(
             data,
         };
         let before = newest.hosts.get(host);
-        let change = HostChange::between(&published.repository, before, &side)?;
+        let change = HostChange::between(&published.repository, before, &side);
         changes.insert(host.clone(), (system.clone(), change));
     }
     finish(args, project, published, manifest, changes)
@@ -168,7 +168,7 @@ fn make(
             data,
         };
         let before = published.newest.as_ref().and_then(|m| m.hosts.get(host));
-        let change = HostChange::between(&published.repository, before, &side)?;
+        let change = HostChange::between(&published.repository, before, &side);
         changes.insert(host.clone(), (system.clone(), change));
         closures.insert(host.clone(), (system.clone(), closure));
     }
@@ -250,7 +250,7 @@ fn write(
 ) -> Result<(BTreeMap<HostName, HostRelease>, Packed), Failure> {
     let paths: Vec<_> = facts.paths().cloned().collect();
     let wanted: BTreeSet<_> = paths.iter().map(|p| p.nar_hash).collect();
-    let mut objects = published.objects(&wanted)?;
+    let mut objects = published.objects(&wanted);
     let packed = pack::archives(&published.repository, &paths, &mut objects)?;
     let mut hosts = BTreeMap::new();
     for (host, (system, closure)) in from.closures {

@@ -44,14 +44,20 @@ pub struct Side<'a> {
 }
 
 impl HostChange {
-    /// Compares a host with what an earlier release has for it.
+    /// Compares a host with what an earlier release has for it. A release whose documents are gone tells nothing:
+    /// then all is new, and packed anew.
     pub fn between(
         repository: &Repository,
         before: Option<&HostRelease>,
         after: &Side<'_>,
-    ) -> anyhow::Result<Self> {
-        let Some(before) = before else {
-            return Ok(Self {
+    ) -> Self {
+        let known = before.and_then(|b| {
+            let closure: Closure = repository.document(&b.closure).ok()?;
+            let data: HostData = repository.document(&b.data).ok()?;
+            Some((b, closure, data))
+        });
+        let Some((before, old, data)) = known else {
+            return Self {
                 new: true,
                 system_changed: true,
                 new_paths: after.closure.paths.len(),
@@ -65,11 +71,10 @@ impl HostChange {
                     .map(|c| c.name.to_string())
                     .collect(),
                 secrets_changed: after.data.sealed.is_some(),
-            });
+            };
         };
-        let mut change = Self::of_data(&repository.document(&before.data)?, after.data);
+        let mut change = Self::of_data(&data, after.data);
         if before.system != *after.system {
-            let old: Closure = repository.document(&before.closure)?;
             let old: BTreeSet<&StorePath> = old.paths.iter().map(|p| &p.path).collect();
             let new = || {
                 after
@@ -82,7 +87,7 @@ impl HostChange {
             change.new_paths = new().count();
             change.new_bytes = new().map(|p| p.nar_size).sum();
         }
-        Ok(change)
+        change
     }
 
     fn of_data(before: &HostData, after: &HostData) -> Self {

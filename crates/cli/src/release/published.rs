@@ -97,24 +97,27 @@ impl Published {
     }
 
     /// Full objects that are in the repository already, by the archive that they hold; as far as they are `wanted`.
-    pub fn objects(
-        &self,
-        wanted: &BTreeSet<NarHash>,
-    ) -> Result<BTreeMap<NarHash, ObjectRef>, Failure> {
+    pub fn objects(&self, wanted: &BTreeSet<NarHash>) -> BTreeMap<NarHash, ObjectRef> {
         let mut found = BTreeMap::new();
         let Some(trusted) = &self.trusted else {
-            return Ok(found);
+            return found;
         };
         let mut read = BTreeSet::new();
         for release in trusted.releases.keys().rev().take(LOOKED_THROUGH) {
-            let manifest = self.repository.manifest(trusted, *release)?;
+            // What cannot be read is not offered again; packing anew puts it back.
+            let Ok(manifest) = self.repository.manifest(trusted, *release) else {
+                continue;
+            };
             for host in manifest.hosts.values() {
                 if found.len() == wanted.len() {
-                    return Ok(found);
+                    return found;
                 }
                 if read.insert(host.delivery.id) {
-                    let closure: Closure = self.repository.document(&host.closure)?;
-                    let delivery: Delivery = self.repository.document(&host.delivery)?;
+                    let closure = self.repository.document::<Closure>(&host.closure);
+                    let delivery = self.repository.document::<Delivery>(&host.delivery);
+                    let (Ok(closure), Ok(delivery)) = (closure, delivery) else {
+                        continue;
+                    };
                     let wanted = closure
                         .paths
                         .iter()
@@ -126,7 +129,7 @@ impl Published {
                 }
             }
         }
-        Ok(found)
+        found
     }
 
     fn has(&self, object: &ObjectRef) -> bool {

@@ -53,8 +53,17 @@ impl Field {
         let dir = tempfile::tempdir().unwrap();
         let path = std::env::var("PATH").unwrap();
         let field = Field { dir, path };
-        field.write("org-config/json/users.json", "{}");
-        field.write("org-config/json/keys.json", r#"{"keys":{}}"#);
+        field.write(
+            "org-config/json/users.json",
+            r#"{"global_admins":["ann"],"users":{"expires":{},"per-host":{},"roles":{}}}"#,
+        );
+        let keys = serde_json::json!({ "keys": { "ann": { "public_keys": [public_key(100)] } } });
+        field.write("org-config/json/keys.json", &keys.to_string());
+        let relay = serde_json::json!({
+            "public_key": public_key(101),
+            "relay_servers": { "relay": { "addresses": ["192.0.2.1"] } },
+        });
+        field.write("org-config/json/relay-servers.json", &relay.to_string());
         field.write(
             "afield.toml",
             "fleet = \"test\"\n[build]\nfile = \"systems.nix\"\n[repository]\npath = \"repository\"\n",
@@ -153,7 +162,7 @@ pub fn which(name: &str) -> PathBuf {
 }
 
 impl Field {
-    /// Puts hosts into waves, and gives each the key of `host_key`.
+    /// Puts hosts into waves, and gives each a tunnel and a key.
     pub fn waves(&self, first: &[&str], last: &[&str]) {
         let list =
             |hosts: &[&str]| -> String { hosts.iter().map(|h| format!("\"{h}\" ")).collect() };
@@ -168,7 +177,7 @@ impl Field {
             .enumerate()
             .map(|(i, host)| {
                 let entry =
-                    serde_json::json!({ "remote_forward_port": 2000 + i, "public_key": PUBLIC });
+                    serde_json::json!({ "remote_forward_port": 2000 + i, "public_key": public_key(i as u8) });
                 ((*host).to_owned(), entry)
             })
             .collect();
@@ -202,6 +211,13 @@ impl Field {
     }
 }
 
-/// A public key that belongs to nobody.
-pub const PUBLIC: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIN6S01uMkGtfqvHtRw/T8tZ2VI9jggAVUvn8gTwnuR4d";
+/// An OpenSSH public key whose private half is known to whoever reads this.
+pub fn public_key(n: u8) -> String {
+    let public = afield_core::signed::SecretKey::from_seed(&[n; 32]).public();
+    let blob = [
+        b"\0\0\0\x0bssh-ed25519\0\0\0\x20".as_slice(),
+        public.as_bytes(),
+    ]
+    .concat();
+    format!("ssh-ed25519 {}", data_encoding::BASE64.encode(&blob))
+}

@@ -1,19 +1,21 @@
 //! The fleet as the commands that build and release need it: `afield.toml`, the hosts, and what each is told.
 
+mod declared;
+mod gather;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use afield_core::host_data::{Access, ConfigFile, Sealed};
 use afield_core::ids::HostName;
-use afield_core::release::Wave;
 use afield_core::settings::Settings;
-use afield_core::signed::PublicKey;
 use anyhow::Context as _;
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::nix::eval::Source;
+
+pub use declared::{Declared, Told, declared};
 
 /// `afield.toml`, and where it is.
 #[derive(Debug, Clone)]
@@ -160,81 +162,4 @@ pub fn hosts(fleet_dir: &Path) -> Result<BTreeMap<HostName, Kind>, Failure> {
         );
     }
     Ok(hosts)
-}
-
-/// What a host is told besides its system.
-#[derive(Debug, Clone, Default)]
-pub struct Told {
-    /// The key that its reports are signed with.
-    pub key: Option<PublicKey>,
-    /// App configs by name.
-    pub configs: BTreeMap<String, ConfigFile>,
-    /// People by name.
-    pub access: BTreeMap<String, Access>,
-    /// Its entry of `generated-secrets.yml`.
-    pub sealed: Option<Sealed>,
-}
-
-/// The fleet folder as far as a release carries it.
-#[derive(Debug, Clone)]
-pub struct Declared {
-    /// First to last.
-    pub waves: Vec<Wave>,
-    /// By host.
-    pub hosts: BTreeMap<HostName, Told>,
-}
-
-/// Loads the whole fleet folder; refuses one with findings of severity `error`.
-pub fn declared(project: &Project, _context: &Context) -> Result<Declared, Failure> {
-    interim::declared(project)
-}
-
-/// Until the loader of `afield_core::fleet` is merged: waves and keys, without positions and without findings.
-mod interim {
-    use super::*;
-    use std::process::Command;
-
-    pub fn declared(project: &Project) -> Result<Declared, Failure> {
-        let mut told: BTreeMap<HostName, Told> = hosts(&project.fleet_dir)?
-            .into_keys()
-            .map(|h| (h, Told::default()))
-            .collect();
-        let tunnels = project.fleet_dir.join("json/tunnels.d");
-        if tunnels.is_dir() {
-            for entry in fs::read_dir(&tunnels)? {
-                let value: serde_json::Value = serde_json::from_slice(&fs::read(entry?.path())?)?;
-                for (host, told) in &mut told {
-                    let key = &value["tunnels"]["per-host"][host.as_str()]["public_key"];
-                    if let Some(key) = key.as_str().filter(|k| !k.is_empty()) {
-                        told.key = Some(PublicKey::from_openssh(key)?);
-                    }
-                }
-            }
-        }
-        Ok(Declared {
-            waves: waves(&project.fleet_dir.join("waves-and-staging-hosts.nix"))?,
-            hosts: told,
-        })
-    }
-
-    fn waves(path: &Path) -> Result<Vec<Wave>, Failure> {
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let mut command = Command::new("nix-instantiate");
-        command.args(["--eval", "--strict", "--json"]).arg(path);
-        let output = command.output()?;
-        let found: BTreeMap<String, Vec<HostName>> = serde_json::from_slice(&output.stdout)?;
-        let mut waves = Vec::new();
-        for name in ["first", "middle", "final", "latest"] {
-            let mut hosts = found
-                .get(&format!("{name}Wave"))
-                .cloned()
-                .unwrap_or_default();
-            hosts.sort();
-            let name = name.parse()?;
-            waves.push(Wave { name, hosts });
-        }
-        Ok(waves)
-    }
 }

@@ -60,6 +60,10 @@ pub enum Command {
     Build(commands::build::BuildArgs),
     /// Build all hosts and publish one signed release
     Release(commands::release::ReleaseArgs),
+    /// Hand a release out, wave by wave
+    Rollout(commands::rollout::RolloutArgs),
+    /// How the fleet stands, or one host
+    Status(commands::status::StatusArgs),
     /// Make or replace the keys of trust
     Keys(commands::keys::KeysArgs),
     /// Explain a finding's code, such as AF0101

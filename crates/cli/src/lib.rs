@@ -9,6 +9,7 @@ pub mod commands;
 pub mod context;
 pub mod exit;
 pub mod fleet;
+pub mod hub;
 pub mod nix;
 pub mod output;
 pub mod progress;

@@ -6,6 +6,8 @@ pub mod completions;
 pub mod explain;
 pub mod keys;
 pub mod release;
+pub mod rollout;
+pub mod status;
 
 use crate::cli::Command;
 use crate::context::Context;
@@ -17,6 +19,8 @@ pub fn run(command: Command, context: &mut Context) -> CommandResult {
         Command::Build(args) => build::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
+        Command::Rollout(args) => rollout::run(&args, context),
+        Command::Status(args) => status::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
         Command::Release(args) => release::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),

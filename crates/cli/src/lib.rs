@@ -14,6 +14,7 @@ pub mod nix;
 pub mod output;
 pub mod progress;
 pub mod release;
+pub mod root;
 pub mod table;
 
 use std::ffi::OsString;

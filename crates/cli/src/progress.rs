@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -10,8 +10,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub struct Progress {
     bar: ProgressBar,
     lines: bool,
-    last: Mutex<String>,
+    /// The last line, and when it was printed.
+    last: Mutex<(String, Option<Instant>)>,
 }
+
+/// Without a terminal there is no more than a line in this time: a real fleet has thousands of builds.
+const LINE_EVERY: Duration = Duration::from_secs(2);
 
 impl Progress {
     /// Work in so many steps; 0 if that is not known yet.
@@ -42,7 +46,7 @@ impl Progress {
         }
         bar.set_prefix(what);
         bar.enable_steady_tick(Duration::from_millis(200));
-        let last = Mutex::new(String::new());
+        let last = Mutex::new((String::new(), None));
         Self {
             bar,
             lines: !terminal,
@@ -54,9 +58,22 @@ impl Progress {
     pub fn at(&self, doing: &str) {
         self.bar.set_message(doing.to_owned());
         let mut last = self.last.lock().unwrap_or_else(|e| e.into_inner());
-        if self.lines && *last != doing {
-            eprintln!("{}: {doing}", self.bar.prefix());
-            doing.clone_into(&mut last);
+        let early = last
+            .1
+            .is_some_and(|then: Instant| then.elapsed() < LINE_EVERY);
+        if !self.lines || early || last.0 == doing {
+            return;
+        }
+        let (what, done) = (self.bar.prefix(), self.done());
+        eprintln!("{what}: {doing}{done}");
+        *last = (doing.to_owned(), Some(Instant::now()));
+    }
+
+    fn done(&self) -> String {
+        let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        match total {
+            0 => String::new(),
+            _ => format!(" ({} %)", done.min(total).saturating_mul(100) / total),
         }
     }
 

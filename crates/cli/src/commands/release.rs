@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::build::{Built, FailedHost, build_all, failed_hosts, print_failed};
-use super::keys::in_days;
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::fleet::{self, Declared, Project, Told};
@@ -22,6 +21,7 @@ use crate::nix::closure::Facts;
 use crate::release::diff::{HostChange, Side};
 use crate::release::pack::{self, Packed};
 use crate::release::published::Published;
+use crate::root::in_days;
 use crate::table::{Tone, cell, render};
 
 /// Arguments of `afield release`.

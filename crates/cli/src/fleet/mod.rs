@@ -64,7 +64,9 @@ impl Project {
 
     /// The repository's folder.
     pub fn repository(&self) -> PathBuf {
-        self.dir.join(&self.settings.repository.path)
+        let path = self.dir.join(&self.settings.repository.path);
+        // Without `..`, as people would write it; one that is not there yet stays as it is.
+        fs::canonicalize(&path).unwrap_or(path)
     }
 
     /// Where systems of a kind of host are declared.

@@ -12,9 +12,9 @@ use afield_store::repository::{Repository, RepositoryError};
 use afield_store::trust::{self, Trusted};
 use jiff::Timestamp;
 
-use crate::commands::keys::{newest_root, read_trust_root};
 use crate::exit::Failure;
 use crate::fleet::Project;
+use crate::root::{newest_root, read_trust_root};
 
 /// So many releases stay in the metadata; hosts that were away for longer get the newest all the same.
 const KEPT: usize = 20;

@@ -157,7 +157,7 @@ fn finish(command: &mut Command) -> Ran {
 pub fn which(name: &str) -> PathBuf {
     let path = std::env::var("PATH").unwrap();
     let found = path.split(':').map(|dir| Path::new(dir).join(name));
-    let found = found.filter(|p| p.is_file()).next();
+    let found = found.into_iter().find(|p| p.is_file());
     found.unwrap_or_else(|| panic!("{name} is needed: apt install nix-bin busybox-static"))
 }
 

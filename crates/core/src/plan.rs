@@ -12,7 +12,7 @@ use crate::ids::{ObjectId, ReleaseId, StorePath};
 use crate::release::ObjectRef;
 
 /// An activation is tried this often before the host goes back.
-pub const MAX_ATTEMPTS: u32 = 2;
+pub const MAX_ATTEMPTS: u32 = 3;
 
 /// A state that the host was in, or is to be in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +123,13 @@ pub struct Facts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Step {
+    /// Tell that there is too little room, before the first byte.
+    Lack {
+        /// Bytes that the update needs.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// Fetch objects, continuing where the last run stopped.
     Fetch {
         /// In the order of import.
@@ -216,6 +223,23 @@ fn advance(facts: &Facts, target: &Target) -> Plan {
     let mut steps = Vec::new();
     let missing = &target.missing;
     if !missing.is_empty() {
+        let needed = missing
+            .iter()
+            .map(|m| m.nar_size + m.object.size - m.here.min(m.object.size))
+            .sum();
+        if needed > facts.free {
+            let why = format!("release {} does not fit", target.release);
+            return Plan {
+                why,
+                steps: vec![
+                    Step::Lack {
+                        needed,
+                        free: facts.free,
+                    },
+                    Step::Watch,
+                ],
+            };
+        }
         let bytes = missing
             .iter()
             .map(|m| m.object.size.saturating_sub(m.here))

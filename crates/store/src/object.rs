@@ -95,11 +95,8 @@ pub fn open_document<T: DeserializeOwned>(
     object: &ObjectRef,
     bytes: &[u8],
 ) -> Result<T, ObjectError> {
+    prove_slice(bytes, object)?;
     let id = object.id;
-    let found = ObjectId::of(bytes);
-    if found != id {
-        return Err(ObjectError::Swapped { wanted: id, found });
-    }
     let wrong = |why: String| ObjectError::Document { id, why };
     let mut json = Vec::new();
     let decoder = decoder(bytes).map_err(|e| wrong(e.to_string()))?;
@@ -133,6 +130,23 @@ pub fn prove(path: &Path, object: &ObjectRef, info: &PathInfo) -> Result<(), Obj
     prove_bytes(path, object)?;
     let nar = unpack(File::open(path).map_err(io)?).map_err(io)?;
     nar::prove(nar, info.nar_size, info.nar_hash).map_err(|source| ObjectError::Nar { id, source })
+}
+
+/// Proves that bytes in memory have an object's length and hash.
+pub fn prove_slice(bytes: &[u8], object: &ObjectRef) -> Result<(), ObjectError> {
+    let (id, found) = (object.id, bytes.len() as u64);
+    if found != object.size {
+        return Err(ObjectError::Length {
+            id,
+            wanted: object.size,
+            found,
+        });
+    }
+    let found = ObjectId::of(bytes);
+    if found != id {
+        return Err(ObjectError::Swapped { wanted: id, found });
+    }
+    Ok(())
 }
 
 /// Proves that a file has an object's length and hash.

@@ -1,0 +1,144 @@
+//! `agent.toml`: who the host is, where it asks, and where things are on it.
+
+use std::path::{Path, PathBuf};
+
+use afield_core::ids::{HostName, Name};
+use afield_core::span::Span;
+use afield_store::files;
+use serde::{Deserialize, Serialize};
+
+/// A configuration file has at most this many bytes.
+const MAX_CONFIG: u64 = 256 * 1024;
+
+/// The whole file. Unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// This host.
+    pub host: HostName,
+    /// The fleet that it belongs to; releases of others are refused.
+    pub fleet: Name,
+    /// Where the repository is: `http://…`, `https://…` or `file:///…`, tried in this order.
+    pub repositories: Vec<String>,
+    /// Where reports go; without it they wait on disk.
+    #[serde(default)]
+    pub hub: Option<String>,
+    /// Every path below is inside this folder; other than `/` for an image or a test.
+    #[serde(default = "default_root")]
+    pub root: PathBuf,
+    /// The host's OpenSSH ed25519 key, which signs reports.
+    #[serde(default = "default_host_key")]
+    pub host_key: PathBuf,
+    /// The root metadata that came with the system.
+    #[serde(default = "default_trust_root")]
+    pub trust_root: PathBuf,
+    /// The agent's own folder.
+    #[serde(default = "default_state")]
+    pub state: PathBuf,
+    /// Pause between two check-ins.
+    #[serde(default = "default_interval")]
+    pub interval: Span,
+    /// A host on which nothing happens reports this often.
+    #[serde(default = "default_heartbeat")]
+    pub heartbeat: Span,
+    /// An activation that takes longer is ended.
+    #[serde(default = "default_activation_timeout")]
+    pub activation_timeout: Span,
+}
+
+fn default_root() -> PathBuf {
+    "/".into()
+}
+
+fn default_host_key() -> PathBuf {
+    "/etc/ssh/ssh_host_ed25519_key".into()
+}
+
+fn default_trust_root() -> PathBuf {
+    "/etc/afield/root.json".into()
+}
+
+fn default_state() -> PathBuf {
+    "/var/lib/afield".into()
+}
+
+fn default_interval() -> Span {
+    Span::secs(300)
+}
+
+fn default_heartbeat() -> Span {
+    Span::secs(900)
+}
+
+fn default_activation_timeout() -> Span {
+    Span::secs(900)
+}
+
+/// What is wrong with a configuration file.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {what}")]
+pub struct ConfigError {
+    /// The file.
+    pub path: String,
+    /// What is wrong, where, and what to do.
+    pub what: String,
+}
+
+impl Config {
+    /// Reads and checks a file; needs nothing else of the host, so that a build can do it.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let wrong = |what: String| ConfigError {
+            path: path.display().to_string(),
+            what,
+        };
+        let bytes = files::read_limited(path, MAX_CONFIG).map_err(|e| wrong(e.to_string()))?;
+        let text = String::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
+        let config: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+        config.check().map_err(wrong)?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.repositories.is_empty() {
+            return Err("repositories is empty: name at least one place to fetch from".into());
+        }
+        for url in &self.repositories {
+            if !["http://", "https://", "file:///"]
+                .iter()
+                .any(|s| url.starts_with(s))
+            {
+                return Err(format!(
+                    "repositories: {url:?} starts with none of http:// https:// file:///"
+                ));
+            }
+        }
+        if let Some(hub) = self.hub.as_ref().filter(|h| !h.starts_with("http")) {
+            return Err(format!(
+                "hub: {hub:?} starts with neither http:// nor https://"
+            ));
+        }
+        let paths = [&self.root, &self.host_key, &self.trust_root, &self.state];
+        if let Some(path) = paths.iter().find(|p| !p.is_absolute()) {
+            return Err(format!("{} is no absolute path", path.display()));
+        }
+        if self.interval.as_secs() == 0 {
+            return Err("interval is 0s: give the host at least 1s between two check-ins".into());
+        }
+        Ok(())
+    }
+
+    /// A path of the host, as this process sees it.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        self.root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// The agent's own folder, as this process sees it.
+    pub fn state_dir(&self) -> PathBuf {
+        self.inside(&self.state)
+    }
+
+    /// Whether the host is the machine itself, and not a folder.
+    pub fn is_machine(&self) -> bool {
+        self.root == Path::new("/")
+    }
+}

@@ -1,0 +1,90 @@
+//! The host as this process sees it: configuration, key, sources and clock.
+
+use std::fs;
+use std::path::PathBuf;
+
+use afield_core::ids::ObjectId;
+use afield_core::signed::SecretKey;
+use afield_core::time::{self, Now};
+use afield_store::keys;
+use anyhow::Context as _;
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::source::{self, Source};
+use crate::state::State;
+
+/// It is not earlier than this: the day of the first version, or `SOURCE_DATE_EPOCH` of the build.
+const FIRST_VERSION: i64 = 1_793_491_200;
+
+/// What every step needs.
+#[derive(Debug)]
+pub struct Host {
+    /// `agent.toml`.
+    pub config: Config,
+    /// Where to fetch from, in order.
+    pub sources: Vec<Source>,
+    /// The web client, also for the hub.
+    pub client: ureq::Agent,
+    /// Signs reports.
+    pub key: SecretKey,
+}
+
+impl Host {
+    /// Opens what the configuration names, and makes the agent's folder.
+    pub fn new(config: Config) -> anyhow::Result<Self> {
+        let client = source::client();
+        let sources = config
+            .repositories
+            .iter()
+            .map(|r| Source::new(r, &client))
+            .collect();
+        let key = keys::read_host_key(&config.inside(&config.host_key))?;
+        let dir = config.state_dir();
+        fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+        Ok(Self {
+            config,
+            sources,
+            client,
+            key,
+        })
+    }
+
+    /// What time it is, as far as it can be believed.
+    pub fn now(&self, state: &State) -> Now {
+        let built = option_env!("SOURCE_DATE_EPOCH").and_then(|t| t.parse().ok());
+        let built = Timestamp::from_second(built.unwrap_or(FIRST_VERSION));
+        time::now(
+            clock(),
+            state.signed_time,
+            built.unwrap_or(Timestamp::UNIX_EPOCH),
+        )
+    }
+
+    /// A file or folder of the agent.
+    pub fn own(&self, name: &str) -> PathBuf {
+        self.config.state_dir().join(name)
+    }
+
+    /// Where a manifest or document is kept.
+    pub fn document(&self, id: &ObjectId) -> PathBuf {
+        self.own("documents").join(id.hex())
+    }
+
+    /// Where an object is fetched to.
+    pub fn download(&self, id: &ObjectId) -> PathBuf {
+        self.own("downloads").join(id.hex())
+    }
+}
+
+/// The system's clock; tests of lying clocks set `AFIELD_CLOCK` in a build with fault points.
+fn clock() -> Timestamp {
+    #[cfg(feature = "faults")]
+    if let Some(lie) = std::env::var("AFIELD_CLOCK")
+        .ok()
+        .and_then(|t| t.parse().ok())
+    {
+        return lie;
+    }
+    Timestamp::now()
+}

@@ -1,0 +1,268 @@
+//! `afield-agent`: see `--help`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use afield_agent::config::Config;
+use afield_agent::host::Host;
+use afield_agent::reconcile::{self, Outcome};
+use afield_agent::state::Store;
+use afield_agent::{activate, observe};
+use afield_core::report::Event;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Keeps this host at the release that it is assigned, or at the last good one.
+///
+/// Exit codes: 0 done, 1 failure, 2 wrong usage, 3 something was refused for safety and the host not changed.
+#[derive(Debug, Parser)]
+#[command(name = "afield-agent", version)]
+struct Cli {
+    /// The agent's configuration.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        default_value = "/etc/afield/agent.toml"
+    )]
+    config: PathBuf,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check in once: fetch, verify, plan, apply, prove or roll back, report.
+    Once {
+        /// Only say what would be done (the same as `plan`).
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Check in for ever, with the configured pause between two check-ins.
+    Run,
+    /// Say what a check-in would do now, and stop.
+    Plan,
+    /// Say what runs here, what is under way, and what failed. Asks nobody.
+    Status,
+    /// Check the configuration file, as a build does before a host gets it.
+    CheckConfig {
+        /// The file; default: that of `--config`.
+        file: Option<PathBuf>,
+    },
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// The detached part of an activation; started by the agent itself.
+    #[command(hide = true)]
+    Activate {
+        /// The job's folder.
+        folder: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("afield-agent: {e:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Once { dry_run: false } => once(cli, &host(&cli.config)?),
+        Command::Once { dry_run: true } | Command::Plan => plan(cli, &host(&cli.config)?),
+        Command::Run => forever(cli, &host(&cli.config)?),
+        Command::Status => status(cli),
+        Command::CheckConfig { file } => check_config(cli, file.as_deref().unwrap_or(&cli.config)),
+        Command::Completions { shell } => {
+            let name = "afield-agent";
+            clap_complete::generate(*shell, &mut Cli::command(), name, &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Activate { folder } => {
+            activate::detached_main(folder)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn host(config: &Path) -> anyhow::Result<Host> {
+    Host::new(Config::read(config)?)
+}
+
+fn once(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
+    let outcome = reconcile::once(host, &say())?;
+    if cli.json {
+        println!("{}", to_json(&outcome)?);
+    } else {
+        print(&outcome);
+    }
+    Ok(match outcome.event {
+        Event::Healthy | Event::Updating { .. } => ExitCode::SUCCESS,
+        Event::Refused { .. } => ExitCode::from(3),
+        Event::Unhealthy | Event::RolledBack { .. } | Event::Stuck { .. } => ExitCode::from(1),
+    })
+}
+
+/// Says each new thing once, and progress in steps that a slow terminal can follow.
+fn say() -> impl Fn(&str) {
+    let last = std::cell::RefCell::new((String::new(), std::time::Instant::now()));
+    move |text: &str| {
+        let mut last = last.borrow_mut();
+        let progress = text.starts_with("fetching:");
+        if text == last.0 || (progress && last.1.elapsed() < Duration::from_secs(1)) {
+            return;
+        }
+        eprintln!("afield-agent: {text}");
+        *last = (text.to_owned(), std::time::Instant::now());
+    }
+}
+
+fn forever(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
+    loop {
+        if let Err(e) = once(cli, host) {
+            // The next check-in may find it mended; giving up would leave the host alone.
+            eprintln!("afield-agent: {e:#}");
+        }
+        std::thread::sleep(host.config.interval.duration());
+    }
+}
+
+fn plan(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
+    let (plan, refusal) = reconcile::preview(host)?;
+    let refused = refusal.as_ref().map(|r| (r.code(), r.to_string()));
+    if cli.json {
+        let refused = refused
+            .as_ref()
+            .map(|(code, why)| serde_json::json!({"code": code, "why": why}));
+        println!(
+            "{}",
+            serde_json::json!({ "plan": plan, "refused": refused })
+        );
+    } else {
+        if let Some((code, why)) = &refused {
+            println!("refused ({code}): {why}");
+        }
+        println!("{}", plan.why);
+        for (n, step) in plan.steps.iter().enumerate() {
+            println!("{:3}. {}", n + 1, describe(step));
+        }
+    }
+    Ok(if refusal.is_some() {
+        ExitCode::from(3)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn describe(step: &afield_core::plan::Step) -> String {
+    use afield_core::plan::Step;
+    match step {
+        Step::Lack { needed, free } => format!("stop: {needed} bytes are needed, {free} are free"),
+        Step::Fetch { missing, bytes } => {
+            format!("fetch {bytes} bytes in {} objects", missing.len())
+        }
+        Step::Import { missing } => format!("import {} store paths", missing.len()),
+        Step::Begin { to, .. } => match to.release {
+            Some(release) => format!("write down the attempt at release {release}"),
+            None => "write down the attempt".into(),
+        },
+        Step::ApplyData { data } => format!("apply the host data {data}"),
+        Step::Activate { system } => format!("activate {system}"),
+        Step::Await { system } => format!("wait for the activation of {system}"),
+        Step::Prove => "prove it by the checks, or roll back".into(),
+        Step::Commit => "write it down as the last good state".into(),
+        Step::RollBack { why } => format!("roll back: {why}"),
+        Step::Watch => "run the checks and report".into(),
+    }
+}
+
+fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
+    let config = Config::read(&cli.config)?;
+    let state = Store::peek(&config.state_dir())?;
+    let current = observe::current_system(&config);
+    if cli.json {
+        let status = serde_json::json!({
+            "host": config.host, "current_system": current, "good": state.good,
+            "attempt": state.attempt, "quarantined": state.quarantined,
+            "release_seen": state.release_seen, "last_report": state.last_report,
+        });
+        println!("{status}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let release =
+        |r: Option<afield_core::ids::ReleaseId>| r.map_or("none".into(), |r| r.to_string());
+    println!("host          {}", config.host);
+    println!("release       {}", release(state.good.release));
+    println!(
+        "system        {}",
+        current.map_or("none".into(), |c| c.to_string())
+    );
+    println!("newest seen   {}", release(state.release_seen));
+    if let Some(attempt) = &state.attempt {
+        println!(
+            "under way     {:?} to release {}",
+            attempt.direction,
+            release(attempt.to.release)
+        );
+    }
+    for failed in &state.quarantined {
+        println!("failed here   release {failed}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_config(cli: &Cli, file: &Path) -> anyhow::Result<ExitCode> {
+    let config = Config::read(file)?;
+    if cli.json {
+        println!("{}", serde_json::to_string(&config)?);
+    } else {
+        println!("{}: in order, for the host {}", file.display(), config.host);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn to_json(outcome: &Outcome) -> anyhow::Result<String> {
+    Ok(serde_json::to_string(&serde_json::json!({
+        "event": outcome.event, "checks": outcome.checks, "notes": outcome.notes,
+        "good": outcome.good, "reports_sent": outcome.sent.as_ref().ok(),
+        "hub_error": outcome.sent.as_ref().err(),
+    }))?)
+}
+
+fn print(outcome: &Outcome) {
+    for check in &outcome.checks {
+        println!(
+            "{} {}: {}",
+            if check.passed { "pass" } else { "FAIL" },
+            check.name,
+            check.saw
+        );
+    }
+    for note in &outcome.notes {
+        println!("note: {note}");
+    }
+    match &outcome.event {
+        Event::Healthy => println!("healthy"),
+        Event::Unhealthy => println!("UNHEALTHY"),
+        Event::Updating { to, done, total } => {
+            println!("updating to {to}: {done} of {total} bytes")
+        }
+        Event::RolledBack { from, why, .. } => println!("rolled back from release {from}: {why}"),
+        Event::Stuck { from, why, .. } => println!("STUCK after release {from}: {why}"),
+        Event::Refused { code, why } => println!("refused ({code}): {why}"),
+    }
+    if let Err(why) = &outcome.sent {
+        println!("note: reports wait: {why}");
+    }
+}

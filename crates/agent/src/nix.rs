@@ -1,0 +1,123 @@
+//! Nix on the host: asked through its own programs, never by writing into the store.
+
+use std::ffi::OsStr;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use afield_core::ids::StorePath;
+use anyhow::{Context as _, bail};
+
+use crate::config::Config;
+
+/// Paths given to one `nix-store`, so that its arguments stay far below the kernel's limit.
+const BATCH: usize = 500;
+
+/// The host's store and profile.
+#[derive(Debug)]
+pub struct Nix {
+    root: Option<PathBuf>,
+    profile: PathBuf,
+}
+
+impl Nix {
+    /// The machine's own store, or the chroot store of a root folder.
+    pub fn new(config: &Config) -> Self {
+        let root = (!config.is_machine()).then(|| config.root.clone());
+        let profile = config.inside(Path::new("/nix/var/nix/profiles/system"));
+        Self { root, profile }
+    }
+
+    /// A Nix program, pointed at the store.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        if let Some(root) = &self.root {
+            command.arg("--store").arg(root);
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Which of the paths the store lacks.
+    pub fn missing(&self, paths: &[StorePath]) -> anyhow::Result<Vec<StorePath>> {
+        let mut missing = Vec::new();
+        for batch in paths.chunks(BATCH) {
+            let mut command = self.command("nix-store");
+            command.args(["--check-validity", "--print-invalid"]);
+            let output = run(command.args(batch.iter().map(StorePath::as_str)))?;
+            for line in output.lines() {
+                missing.push(
+                    line.parse()
+                        .context("nix-store --print-invalid answers no store path")?,
+                );
+            }
+        }
+        Ok(missing)
+    }
+
+    /// Imports what `write` writes in the format of `nix-store --export`. Nix registers path by path, so
+    /// what came before a failure stays.
+    pub fn import(
+        &self,
+        write: impl FnOnce(&mut dyn io::Write) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let mut command = self.command("nix-store");
+        let command = command.arg("--import").stdin(Stdio::piped());
+        let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command
+            .spawn()
+            .context("nix-store cannot be run; is Nix installed?")?;
+        let Some(pipe) = child.stdin.take() else {
+            bail!("nix-store has no standard input")
+        };
+        let mut pipe = io::BufWriter::with_capacity(64 * 1024, pipe);
+        let written = write(&mut pipe).and_then(|()| Ok(pipe.flush()?));
+        drop(pipe);
+        let output = child.wait_with_output()?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).into_owned();
+            bail!("{}", first_error(&why));
+        }
+        written
+    }
+
+    /// Makes a system the newest generation of the profile, so that it boots and is not collected.
+    pub fn set_profile(&self, system: &StorePath) -> anyhow::Result<()> {
+        if let Some(folder) = self.profile.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut command = self.command("nix-env");
+        command
+            .arg("--profile")
+            .arg(&self.profile)
+            .arg("--set")
+            .arg(system.as_str());
+        run(&mut command).map(drop)
+    }
+}
+
+/// A program's output; its failure with the line that says most.
+pub fn run(command: &mut Command) -> anyhow::Result<String> {
+    let name = command.get_program().to_owned();
+    let name = Path::new(&name)
+        .file_name()
+        .map(OsStr::to_owned)
+        .unwrap_or_default();
+    let name = name.to_string_lossy().into_owned();
+    let output = command
+        .output()
+        .with_context(|| format!("{name} cannot be run; is it installed?"))?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!("{name}: {}", first_error(&errors));
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{name} answers no text"))
+}
+
+fn first_error(text: &str) -> String {
+    let line = text
+        .lines()
+        .find(|l| l.starts_with("error"))
+        .or_else(|| text.lines().last());
+    line.unwrap_or("it failed without a word").to_owned()
+}

@@ -1,0 +1,140 @@
+//! Step 4: what is there, as seen, not as remembered.
+
+use std::fs;
+use std::path::Path;
+
+use afield_core::ids::StorePath;
+use afield_core::plan::{Activation, Facts, Missing, Target};
+use afield_store::files;
+
+use crate::config::Config;
+use crate::host::Host;
+use crate::nix::Nix;
+use crate::state::State;
+use crate::verify::Verified;
+use crate::{activate, data, fetch};
+
+/// Facts for the plan, and what was noticed on the way.
+#[derive(Debug)]
+pub struct Observed {
+    /// What the plan is made from.
+    pub facts: Facts,
+    /// Drift of managed files, by name.
+    pub drift: Vec<String>,
+}
+
+/// The system that is current.
+pub fn current_system(config: &Config) -> Option<StorePath> {
+    let link = fs::read_link(config.inside(Path::new("/run/current-system"))).ok()?;
+    link.to_str()?.parse().ok()
+}
+
+/// Looks at everything the plan depends on.
+pub fn observe(
+    host: &Host,
+    nix: &Nix,
+    state: &State,
+    verified: Option<&Verified>,
+) -> anyhow::Result<Observed> {
+    let mut drift = Vec::new();
+    let good_data = state.good.data.filter(|id| match data::kept(host, id) {
+        Ok(good) => {
+            drift = data::drift(host, &good);
+            drift.is_empty()
+        }
+        Err(e) => {
+            drift = vec![format!("{e:#}")];
+            false
+        }
+    });
+    // During an attempt the data of the new generation may be in place already.
+    let attempted = state.attempt.as_ref().and_then(|a| a.to.data);
+    let attempted = attempted.filter(|id| applied(host, id));
+    let target = verified.map(|v| target(host, nix, v)).transpose()?;
+    let activation = match &state.attempt {
+        Some(attempt) => activate::look(host, attempt),
+        None => Activation::None,
+    };
+    let facts = Facts {
+        target,
+        current: current_system(&host.config),
+        data: attempted.or(good_data),
+        good: state.good.clone(),
+        attempt: state.attempt.clone(),
+        activation,
+        quarantined: state.quarantined.clone(),
+        free: free(&host.config),
+    };
+    Ok(Observed { facts, drift })
+}
+
+fn applied(host: &Host, id: &afield_core::ids::ObjectId) -> bool {
+    data::kept(host, id).is_ok_and(|kept| data::drift(host, &kept).is_empty())
+}
+
+fn target(host: &Host, nix: &Nix, verified: &Verified) -> anyhow::Result<Target> {
+    let Verified {
+        assignment,
+        release,
+        closure,
+        delivery,
+        ..
+    } = verified;
+    let paths: Vec<StorePath> = closure.paths.iter().map(|p| p.path.clone()).collect();
+    let lacks = nix.missing(&paths)?;
+    let infos = closure
+        .paths
+        .iter()
+        .filter(|info| lacks.contains(&info.path));
+    let missing = infos.map(|info| {
+        let object = delivery.full(&info.path)?.clone();
+        let here = fetch::here(host, &object);
+        Ok(Missing {
+            path: info.path.clone(),
+            object,
+            here,
+            nar_size: info.nar_size,
+        })
+    });
+    let missing = missing.collect::<Result<_, afield_core::release::Flaw>>()?;
+    let (system, data) = (release.system.clone(), release.data.id);
+    Ok(Target {
+        release: assignment.release,
+        system,
+        data,
+        missing,
+    })
+}
+
+/// Free bytes where the store is; all of them if the file system does not say.
+fn free(config: &Config) -> u64 {
+    let stat = rustix::fs::statvfs(&config.root);
+    stat.map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
+}
+
+/// Removes kept documents that neither the target nor the last good generation nor an attempt needs.
+pub fn forget_documents(host: &Host, state: &State, verified: Option<&Verified>) {
+    let mut needed: Vec<String> = Vec::new();
+    let attempted = state.attempt.as_ref().and_then(|a| a.to.data);
+    needed.extend(
+        state
+            .good
+            .data
+            .into_iter()
+            .chain(attempted)
+            .map(|id| id.hex()),
+    );
+    let Some(verified) = verified else { return };
+    needed.push(verified.assignment.manifest.hex());
+    let release = &verified.release;
+    needed.extend([&release.closure, &release.delivery, &release.data].map(|o| o.id.hex()));
+    let Ok(entries) = fs::read_dir(host.own("documents")) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if !needed.contains(&entry.file_name().to_string_lossy().into_owned()) {
+            // What stays costs a few KiB, and the next run tries again.
+            let _ = files::remove_if_there(&entry.path());
+        }
+    }
+}

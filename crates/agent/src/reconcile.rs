@@ -1,0 +1,476 @@
+//! The spine of the agent: eleven steps from what is assigned to what is reported.
+
+use afield_core::ids::StorePath;
+use afield_core::plan::{Attempt, Direction, Failure, Generation, Plan, Step, plan};
+use afield_core::report::{CheckResult, Event, failing};
+use jiff::Timestamp;
+
+use crate::host::Host;
+use crate::nix::Nix;
+use crate::observe::{Observed, current_system, forget_documents, observe};
+use crate::refusal::Refusal;
+use crate::state::{State, Store};
+use crate::verify::{Verified, fetch_assignment, verify};
+use crate::{activate, checks, data, fetch, report};
+
+/// One run plans at most this often: forward and back, each with its tries, and a look at the result.
+const MAX_ROUNDS: usize = 8;
+
+/// What one run came to.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was reported, or would be if something had changed.
+    pub event: Event,
+    /// The checks that were run last.
+    pub checks: Vec<CheckResult>,
+    /// Things worth knowing that are no failure.
+    pub notes: Vec<String>,
+    /// The release that the host runs now.
+    pub good: Generation,
+    /// How many reports the hub took; why it took none.
+    pub sent: Result<usize, String>,
+}
+
+/// One check-in. Whatever happens in a step, the later ones see what is true then; what an earlier run left
+/// open is finished first.
+pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
+    // 1. Load the state.
+    let (store, state, note) = Store::open(&host.config.state_dir())?;
+    let now = host.now(&state);
+    let notes = note.into_iter().chain(now.note).collect();
+    let mut run = Run::new(host, store, state, now.time, notes, say);
+
+    // 2. Fetch the assignment.
+    let offered = fetch_assignment(host, &run.state).map_err(Refusal::from);
+
+    // 3. Verify it, and the release that it names.
+    let verified =
+        offered.and_then(|e| e.map(|e| verify(host, &run.state, e, run.now)).transpose());
+    let verified = run.accept(verified)?;
+
+    for _ in 0..MAX_ROUNDS {
+        // 4. Observe.
+        let observed = observe(host, &run.nix, &run.state, verified.as_ref())?;
+        run.notice(&observed);
+
+        // 5. Plan.
+        let plan = plan(&observed.facts);
+        say(&plan.why);
+
+        // 6. Fetch objects, 7. import, 8. activate, 9. prove or roll back, 10. record: each as a step.
+        if !run.execute(plan, verified.as_ref())? {
+            break;
+        }
+    }
+    forget_documents(host, &run.state, verified.as_ref());
+
+    // 11. Report.
+    run.report()
+}
+
+/// Steps 1 to 5 without changing anything but the agent's own folder: what a run would do.
+pub fn preview(host: &Host) -> anyhow::Result<(Plan, Option<Refusal>)> {
+    let (_store, state, _) = Store::open(&host.config.state_dir())?;
+    let now = host.now(&state).time;
+    let offered = fetch_assignment(host, &state).map_err(Refusal::from);
+    let verified = offered.and_then(|e| e.map(|e| verify(host, &state, e, now)).transpose());
+    let (verified, refusal) = match verified {
+        Ok(verified) => (verified, None),
+        Err(refusal) => (None, Some(refusal)),
+    };
+    let observed = observe(host, &Nix::new(&host.config), &state, verified.as_ref())?;
+    Ok((plan(&observed.facts), refusal))
+}
+
+struct Run<'a> {
+    host: &'a Host,
+    nix: Nix,
+    store: Store,
+    state: State,
+    now: Timestamp,
+    notes: Vec<String>,
+    checks: Vec<CheckResult>,
+    event: Option<Event>,
+    say: &'a dyn Fn(&str),
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        host: &'a Host,
+        store: Store,
+        state: State,
+        now: Timestamp,
+        notes: Vec<String>,
+        say: &'a dyn Fn(&str),
+    ) -> Self {
+        let nix = Nix::new(&host.config);
+        Self {
+            host,
+            nix,
+            store,
+            state,
+            now,
+            notes,
+            checks: Vec::new(),
+            event: None,
+            say,
+        }
+    }
+
+    /// Remembers what was accepted before anything is done about it, so that nothing older is accepted
+    /// after, and notes what was refused.
+    fn accept(
+        &mut self,
+        verified: Result<Option<Verified>, Refusal>,
+    ) -> anyhow::Result<Option<Verified>> {
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(refusal) => {
+                self.refuse(&refusal);
+                None
+            }
+        };
+        if let Some(v) = &verified {
+            let counter = v.assignment.counter;
+            let known = self
+                .state
+                .assignment
+                .as_ref()
+                .is_some_and(|(c, _)| *c == counter);
+            let newer = self.state.trust.timestamp != v.seen.timestamp;
+            if !known || newer {
+                let signed = v.assignment.issued.max(v.created);
+                self.state.assignment = Some((counter, v.envelope.clone()));
+                self.state.trust = v.seen.clone();
+                self.state.release_seen = Some(v.assignment.release);
+                self.state.signed_time = self.state.signed_time.max(Some(signed));
+                self.store.save(&self.state, "accept")?;
+            }
+        }
+        // Before its first release, what is there is what the host goes back to.
+        if self.state.good.release.is_none() && self.state.attempt.is_none() {
+            self.state.good.system = current_system(&self.host.config);
+        }
+        Ok(verified)
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        let why = describe(refusal);
+        (self.say)(&why);
+        if refusal.is_silence() {
+            self.notes.push(why);
+        } else {
+            self.event = Some(Event::Refused {
+                code: refusal.code().to_owned(),
+                why,
+            });
+        }
+    }
+
+    fn notice(&mut self, observed: &Observed) {
+        if self.state.attempt.is_none() {
+            self.notes
+                .extend(observed.drift.iter().map(|d| format!("drift: {d}")));
+        }
+        let (current, good) = (&observed.facts.current, &self.state.good.system);
+        if self.state.attempt.is_none() && good.is_some() && current != good {
+            let shown = current.as_ref().map_or("nothing", |c| c.as_str());
+            self.notes
+                .push(format!("drift: the current system is {shown}"));
+        }
+    }
+
+    /// Carries out a plan; true if there is something to plan anew.
+    fn execute(&mut self, plan: Plan, verified: Option<&Verified>) -> anyhow::Result<bool> {
+        for step in plan.steps {
+            match self.step(step, verified) {
+                Ok(Next::Step) => {}
+                Ok(Next::Plan) => return Ok(true),
+                Err(e) => match e.downcast::<Refusal>() {
+                    Ok(refusal) => {
+                        self.refuse(&refusal);
+                        return Ok(false);
+                    }
+                    Err(other) => return self.failed(&other),
+                },
+            }
+        }
+        Ok(false)
+    }
+
+    /// A step failed for a reason of this host's own. In an attempt that means to go back.
+    fn failed(&mut self, error: &anyhow::Error) -> anyhow::Result<bool> {
+        let why = format!("{error:#}");
+        (self.say)(&why);
+        match &self.state.attempt {
+            Some(attempt) if attempt.direction == Direction::Forward => {
+                let log = activate::log(self.host);
+                self.roll_back(why, log)
+            }
+            Some(_) => self.stuck(why, Vec::new()),
+            None => {
+                self.notes.push(why);
+                Ok(false)
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step, verified: Option<&Verified>) -> anyhow::Result<Next> {
+        match step {
+            Step::Lack { needed, free } => return Err(Refusal::NoSpace { needed, free }.into()),
+            Step::Fetch { missing, bytes } => {
+                self.announce(bytes)?;
+                fetch::fetch(self.host, &missing, |done, total| {
+                    (self.say)(&format!("fetching: {done} of {total} bytes"));
+                })?;
+            }
+            Step::Import { missing } => {
+                if let Some(verified) = verified {
+                    fetch::import(self.host, &self.nix, &missing, &verified.closure)?;
+                }
+            }
+            Step::Begin { to, direction } => {
+                self.state.attempt = Some(Attempt {
+                    to,
+                    direction,
+                    activations: 0,
+                    failure: None,
+                });
+                self.store.save(&self.state, "begin")?;
+            }
+            Step::ApplyData { data } => data::apply(self.host, &data::kept(self.host, &data)?)?,
+            Step::Activate { system } => return self.activate(&system),
+            Step::Await { .. } => {
+                activate::wait(self.host)?;
+                return Ok(Next::Plan);
+            }
+            Step::Prove => return self.prove(),
+            Step::Commit => self.commit()?,
+            Step::RollBack { why } => {
+                let log = activate::log(self.host);
+                self.roll_back(why, log)?;
+                return Ok(Next::Plan);
+            }
+            Step::Watch => self.watch(),
+        }
+        Ok(Next::Step)
+    }
+
+    /// Tells the hub that an update begins, since on a bad link it takes long.
+    fn announce(&mut self, bytes: u64) -> anyhow::Result<()> {
+        let to = self.state.release_seen.unwrap_or_default();
+        let event = Event::Updating {
+            to,
+            done: 0,
+            total: bytes,
+        };
+        report::note(
+            self.host,
+            &mut self.state,
+            self.now,
+            event,
+            Vec::new(),
+            Vec::new(),
+        );
+        self.store.save(&self.state, "announce")?;
+        if let Err(e) = self.send() {
+            (self.say)(&format!("{e:#}"));
+        }
+        Ok(())
+    }
+
+    fn activate(&mut self, system: &StorePath) -> anyhow::Result<Next> {
+        let Some(attempt) = &mut self.state.attempt else {
+            anyhow::bail!("an activation without an attempt");
+        };
+        attempt.activations += 1;
+        let attempt = attempt.clone();
+        self.store.save(&self.state, "activate")?;
+        (self.say)(&format!("activating {system}"));
+        // One that ended without a result was cut off: the plan says how often that is tried.
+        let ended = activate::start(self.host, &attempt, system)?;
+        Ok(if ended { Next::Step } else { Next::Plan })
+    }
+
+    /// Step 9. Evidence, not an exit status: the system is current, and every check passes.
+    fn prove(&mut self) -> anyhow::Result<Next> {
+        let Some(attempt) = self.state.attempt.clone() else {
+            return Ok(Next::Step);
+        };
+        let data = attempt
+            .to
+            .data
+            .map(|id| data::kept(self.host, &id))
+            .transpose()?;
+        let checks = data.map(|d| d.checks).unwrap_or_default();
+        self.checks = checks::run(self.host, &checks, true);
+        let current = current_system(&self.host.config);
+        let wrong = if current != attempt.to.system {
+            let shown = current.map_or("nothing".into(), |c| c.to_string());
+            let how = activate::ended(self.host, &attempt).map_or(String::new(), |e| e.how);
+            Some(format!("the current system is {shown}; {how}"))
+        } else {
+            failing(&self.checks)
+        };
+        let Some(why) = wrong else {
+            return Ok(Next::Step);
+        };
+        (self.say)(&why);
+        let mut log = activate::log(self.host);
+        log.extend(checks::logs(self.host, &checks, &self.checks));
+        match attempt.direction {
+            Direction::Forward => self.roll_back(why, log)?,
+            Direction::Back => self.stuck(why, log)?,
+        };
+        Ok(Next::Plan)
+    }
+
+    /// Step 10: the attempt is the last good generation now.
+    fn commit(&mut self) -> anyhow::Result<()> {
+        let Some(attempt) = self.state.attempt.take() else {
+            return Ok(());
+        };
+        self.state.good = attempt.to;
+        if let Some(Failure { release, why, log }) = attempt.failure {
+            let event = Event::RolledBack {
+                from: release,
+                why,
+                log,
+            };
+            self.record(event)?;
+        } else if self.event.is_none() {
+            self.record(Event::Healthy)?;
+        }
+        self.store.save(&self.state, "commit").map_err(Into::into)
+    }
+
+    /// Writes down that the release failed and that the host goes back.
+    fn roll_back(&mut self, why: String, log: Vec<String>) -> anyhow::Result<bool> {
+        let to = self.state.attempt.as_ref().and_then(|a| a.to.release);
+        let release = to.unwrap_or_default();
+        self.state.quarantined.insert(release);
+        let failure = Failure { release, why, log };
+        if self.state.good.system.is_none() {
+            let Failure { why, log, .. } = failure;
+            let why = format!("{why}; there is no earlier generation to go back to");
+            self.state.attempt = None;
+            self.record(Event::Stuck {
+                from: release,
+                why,
+                log,
+            })?;
+            self.store.save(&self.state, "stuck")?;
+            return Ok(false);
+        }
+        let (to, direction) = (self.state.good.clone(), Direction::Back);
+        self.state.attempt = Some(Attempt {
+            to,
+            direction,
+            activations: 0,
+            failure: Some(failure),
+        });
+        self.store.save(&self.state, "roll-back")?;
+        Ok(true)
+    }
+
+    /// Going back did not help either.
+    fn stuck(&mut self, why: String, log: Vec<String>) -> anyhow::Result<bool> {
+        let failure = self.state.attempt.take().and_then(|a| a.failure);
+        let (from, why, log) = match failure {
+            Some(f) => (
+                f.release,
+                format!("{}; and after going back: {why}", f.why),
+                [f.log, log].concat(),
+            ),
+            None => (self.state.good.release.unwrap_or_default(), why, log),
+        };
+        self.record(Event::Stuck { from, why, log })?;
+        self.store.save(&self.state, "stuck")?;
+        Ok(false)
+    }
+
+    fn watch(&mut self) {
+        if matches!(
+            self.event,
+            Some(Event::RolledBack { .. } | Event::Stuck { .. })
+        ) {
+            return;
+        }
+        let data = self
+            .state
+            .good
+            .data
+            .and_then(|id| data::kept(self.host, &id).ok());
+        let checks = data.map(|d| d.checks).unwrap_or_default();
+        if self.state.good.data.is_some() {
+            self.checks = checks::run(self.host, &checks, false);
+        }
+        if self.checks.iter().any(|c| !c.passed) {
+            self.event = Some(Event::Unhealthy);
+        }
+    }
+
+    /// Puts an event into the outbox; it is saved together with what it tells of.
+    fn record(&mut self, event: Event) -> anyhow::Result<()> {
+        let (checks, notes) = (self.checks.clone(), self.notes.clone());
+        report::note(
+            self.host,
+            &mut self.state,
+            self.now,
+            event.clone(),
+            checks,
+            notes,
+        );
+        self.event = Some(event);
+        Ok(())
+    }
+
+    /// Step 11.
+    fn report(mut self) -> anyhow::Result<Outcome> {
+        let event = self.event.clone().unwrap_or(Event::Healthy);
+        let told = matches!(event, Event::RolledBack { .. } | Event::Stuck { .. });
+        // A host that runs nothing of the fleet's yet has no health to speak of.
+        if !told && (self.state.good.release.is_some() || event != Event::Healthy) {
+            self.record(event.clone())?;
+        }
+        self.store.save(&self.state, "report")?;
+        let sent = self.send().map_err(|e| format!("{e:#}"));
+        let (checks, notes, good) = (self.checks, self.notes, self.state.good);
+        Ok(Outcome {
+            event,
+            checks,
+            notes,
+            good,
+            sent,
+        })
+    }
+
+    fn send(&mut self) -> anyhow::Result<usize> {
+        report::enqueue(self.host, &mut self.state)?;
+        self.store.save(&self.state, "queued")?;
+        let sent = report::send(self.host, &mut self.state);
+        self.store.save(&self.state, "sent")?;
+        sent
+    }
+}
+
+enum Next {
+    /// The next step of the plan.
+    Step,
+    /// The facts changed: observe and plan again.
+    Plan,
+}
+
+/// An error with its causes, in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let next = e.to_string();
+        if !text.contains(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = e.source();
+    }
+    text
+}

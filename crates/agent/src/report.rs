@@ -1,0 +1,153 @@
+//! Step 11: reports wait on disk, signed, until the hub takes them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use afield_core::report::{CheckResult, Event, Report};
+use afield_core::signed::Envelope;
+use afield_store::{fault, files};
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use crate::host::Host;
+use crate::observe::current_system;
+use crate::state::State;
+
+/// At most this many reports wait.
+const MAX_QUEUE: usize = 500;
+/// At most this many travel in one request.
+const BATCH: usize = 50;
+/// A signed report has at most this many bytes.
+const MAX_REPORT: u64 = 256 * 1024;
+
+/// Writes a report into the state's outbox, unless nothing happened since the last one and it is recent.
+/// The caller saves the state, so that what happened and the report of it are written down together.
+pub fn note(
+    host: &Host,
+    state: &mut State,
+    now: Timestamp,
+    event: Event,
+    checks: Vec<CheckResult>,
+    notes: Vec<String>,
+) {
+    let same = serde_json::to_string(&(&event, &notes, state.good.release)).unwrap_or_default();
+    if let Some((when, last)) = &state.last_report {
+        let age = now.duration_since(*when).as_secs();
+        let recent = age >= 0 && age.unsigned_abs() < host.config.heartbeat.as_secs();
+        if recent && *last == same {
+            return;
+        }
+    }
+    state.last_report = Some((now, same));
+    state.seq += 1;
+    state.outbox.push(Report {
+        fleet: host.config.fleet.clone(),
+        host: host.config.host.clone(),
+        seq: state.seq,
+        time: now,
+        agent: env!("CARGO_PKG_VERSION").to_owned(),
+        release: state.good.release,
+        system: current_system(&host.config),
+        event,
+        checks,
+        notes,
+    });
+}
+
+fn queue(host: &Host) -> PathBuf {
+    host.own("queue")
+}
+
+/// Signs what is in the outbox and puts it into the queue. Doing it twice does no harm: the file is the same.
+pub fn enqueue(host: &Host, state: &mut State) -> anyhow::Result<()> {
+    let folder = queue(host);
+    fs::create_dir_all(&folder)?;
+    for report in &state.outbox {
+        let envelope = Envelope::seal(report, &host.key)?;
+        let path = folder.join(format!("{:020}.json", report.seq));
+        files::write_atomic(&path, &envelope.to_vec()?)?;
+        fault::point("report:queued");
+    }
+    state.outbox.clear();
+    // When the hub is away for long, the oldest say how it began and the newest how it is.
+    let waiting = waiting(&folder)?;
+    if waiting.len() > MAX_QUEUE {
+        let surplus = &waiting[MAX_QUEUE - 1..waiting.len() - 1];
+        surplus
+            .iter()
+            .try_for_each(|path| files::remove_if_there(path))?;
+    }
+    Ok(())
+}
+
+fn waiting(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "json"))
+        .collect();
+    paths.sort();
+    Ok(paths)
+}
+
+#[derive(Debug, Deserialize)]
+struct Answer {
+    seq: u64,
+}
+
+/// Sends what waits, oldest first. Returns how many the hub took.
+pub fn send(host: &Host, state: &mut State) -> anyhow::Result<usize> {
+    let Some(hub) = &host.config.hub else {
+        return Ok(0);
+    };
+    let mut taken = 0;
+    loop {
+        let paths: Vec<PathBuf> = waiting(&queue(host))?.into_iter().take(BATCH).collect();
+        if paths.is_empty() {
+            return Ok(taken);
+        }
+        let mut envelopes = Vec::new();
+        for path in &paths {
+            let bytes = files::read_limited(path, MAX_REPORT)?;
+            match Envelope::from_slice(&bytes) {
+                Ok(envelope) => envelopes.push(envelope),
+                // Damaged on disk: it can never be sent.
+                Err(_) => files::remove_if_there(path)?,
+            }
+        }
+        let answer = post(host, hub, &envelopes)?;
+        fault::point("report:sent");
+        // The hub knows a newer one: this host lost its memory, and goes on from there.
+        if answer.seq > state.seq {
+            state.seq = answer.seq;
+            state.last_report = None;
+        }
+        paths
+            .iter()
+            .try_for_each(|path| files::remove_if_there(path))?;
+        taken += paths.len();
+    }
+}
+
+fn post(host: &Host, hub: &str, envelopes: &[Envelope]) -> anyhow::Result<Answer> {
+    let url = format!("{}/v1/reports", hub.trim_end_matches('/'));
+    let body = serde_json::to_vec(envelopes)?;
+    let request = host
+        .client
+        .post(&url)
+        .header("content-type", "application/json");
+    let mut response = request
+        .send(&body)
+        .with_context(|| format!("{url} does not answer"))?;
+    let status = response.status();
+    let text = response
+        .body_mut()
+        .with_config()
+        .limit(64 * 1024)
+        .read_to_string()?;
+    if !status.is_success() {
+        bail!("{url} refuses the reports: {status} {}", text.trim());
+    }
+    serde_json::from_str(&text)
+        .with_context(|| format!("{url} answers something else than a hub does"))
+}

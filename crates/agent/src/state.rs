@@ -1,0 +1,171 @@
+//! What the agent remembers: one file, replaced as a whole, with a format number.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use afield_core::ids::ReleaseId;
+use afield_core::plan::{Attempt, Generation};
+use afield_core::report::Report;
+use afield_core::signed::Envelope;
+use afield_store::trust::Seen;
+use afield_store::{fault, files};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Format number of [`State`].
+const FORMAT: u32 = 1;
+/// The file has at most this many bytes.
+const MAX_STATE: u64 = 16 * 1024 * 1024;
+
+/// The agent's memory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Number of the last report.
+    pub seq: u64,
+    /// The newest signed time that was accepted.
+    pub signed_time: Option<Timestamp>,
+    /// The newest release that was accepted.
+    pub release_seen: Option<ReleaseId>,
+    /// The newest assignment that was accepted: its counter and itself.
+    pub assignment: Option<(u64, Envelope)>,
+    /// The trust metadata that was accepted.
+    pub trust: Seen,
+    /// The last generation that passed its checks.
+    pub good: Generation,
+    /// What is under way.
+    pub attempt: Option<Attempt>,
+    /// Releases that failed here.
+    pub quarantined: BTreeSet<ReleaseId>,
+    /// Reports that are written down and not yet signed and queued.
+    pub outbox: Vec<Report>,
+    /// When the last report was made, and of which event, to keep quiet while nothing happens.
+    pub last_report: Option<(Timestamp, String)>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            format: FORMAT,
+            seq: 0,
+            signed_time: None,
+            release_seen: None,
+            assignment: None,
+            trust: Seen::default(),
+            good: Generation {
+                release: None,
+                system: None,
+                data: None,
+            },
+            attempt: None,
+            quarantined: BTreeSet::new(),
+            outbox: Vec::new(),
+            last_report: None,
+        }
+    }
+}
+
+/// Why the state could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The folder or file cannot be used.
+    #[error("the agent's state {path} cannot be used")]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It was written by a newer agent.
+    #[error(
+        "the agent's state has format {0}, and this agent reads up to {FORMAT}; install the newer agent again"
+    )]
+    Format(u32),
+    /// Another agent runs.
+    #[error("another afield-agent works on this host right now; wait for it, or stop it first")]
+    Locked,
+}
+
+/// The state file, and the lock that keeps others away from it.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    _lock: Option<File>,
+}
+
+impl Store {
+    /// Takes the lock and reads the state; a host without one starts afresh. A file that cannot be read is
+    /// moved aside, since a host that never updates again is worse than one that forgets what it saw.
+    pub fn open(dir: &Path) -> Result<(Self, State, Option<String>), StateError> {
+        let io = |source| StateError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        fs::create_dir_all(dir).map_err(io)?;
+        let lock = File::create(dir.join("lock")).map_err(io)?;
+        lock.try_lock().map_err(|_| StateError::Locked)?;
+        let store = Self {
+            path: dir.join("state.json"),
+            _lock: Some(lock),
+        };
+        let (state, note) = store.read()?;
+        Ok((store, state, note))
+    }
+
+    /// Reads the state without the lock, for those who only look.
+    pub fn peek(dir: &Path) -> Result<State, StateError> {
+        let store = Self {
+            path: dir.join("state.json"),
+            _lock: None,
+        };
+        Ok(store.read()?.0)
+    }
+
+    fn read(&self) -> Result<(State, Option<String>), StateError> {
+        let io = |source| StateError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        let Some(bytes) = files::read_if_there(&self.path, MAX_STATE).map_err(io)? else {
+            return Ok((State::default(), None));
+        };
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        if let Ok(Format { format }) = serde_json::from_slice(&bytes)
+            && format > FORMAT
+        {
+            return Err(StateError::Format(format));
+        }
+        match serde_json::from_slice(&bytes) {
+            Ok(state) => Ok((state, None)),
+            Err(e) => {
+                let aside = self.path.with_extension("damaged");
+                if self._lock.is_some() {
+                    fs::rename(&self.path, &aside).map_err(io)?;
+                }
+                let note = format!(
+                    "the agent's state was damaged ({e}); it is kept in {}",
+                    aside.display()
+                );
+                Ok((State::default(), Some(note)))
+            }
+        }
+    }
+
+    /// Replaces the state.
+    pub fn save(&self, state: &State, point: &str) -> Result<(), StateError> {
+        let io = |source| StateError::Io {
+            path: self.path.clone(),
+            source,
+        };
+        let bytes = serde_json::to_vec(state).map_err(|e| io(e.into()))?;
+        fault::point(&format!("state:{point}:before"));
+        files::write_atomic_mode(&self.path, &bytes, 0o600).map_err(io)?;
+        fault::point(&format!("state:{point}:after"));
+        Ok(())
+    }
+}

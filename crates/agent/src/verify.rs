@@ -1,0 +1,340 @@
+//! Steps 2 and 3: what is offered, and whether it may be believed.
+
+use std::fs;
+use std::path::Path;
+
+use afield_core::assignment::Assignment;
+use afield_core::host_data::HostData;
+use afield_core::ids::ReleaseId;
+use afield_core::release::{Closure, Delivery, FORMAT, HostRelease, Manifest, ObjectRef};
+use afield_core::signed::{Envelope, OpenError};
+use afield_store::object;
+use afield_store::repository::{
+    MAX_PACKED, assignment_name, manifest_name, object_name, open_manifest,
+};
+use afield_store::trust::{self, Seen, TrustError, Trusted};
+use afield_store::{fault, files};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::host::Host;
+use crate::refusal::Refusal;
+use crate::source::{self, Source, SourceError};
+use crate::state::State;
+
+/// An assignment has at most this many bytes.
+const MAX_ASSIGNMENT: u64 = 64 * 1024;
+
+/// A release that both keys agree on, as far as it concerns this host.
+#[derive(Debug)]
+pub struct Verified {
+    /// The assignment that was accepted.
+    pub envelope: Envelope,
+    /// What it says.
+    pub assignment: Assignment,
+    /// The metadata that was accepted.
+    pub seen: Seen,
+    /// When the manifest was made.
+    pub created: Timestamp,
+    /// The host's share of the release.
+    pub release: HostRelease,
+    /// Its closure.
+    pub closure: Closure,
+    /// How that travels.
+    pub delivery: Delivery,
+    /// Its host data.
+    pub data: HostData,
+}
+
+/// Step 2: the newest assignment on offer; the one accepted before if nobody answers.
+pub fn fetch_assignment(host: &Host, state: &State) -> Result<Option<Envelope>, SourceError> {
+    let stored = state.assignment.as_ref().map(|(_, e)| e.clone());
+    let name = assignment_name(&host.config.host);
+    let parse = |source: &Source| {
+        let bytes = source.get(&name, MAX_ASSIGNMENT)?;
+        Envelope::from_slice(&bytes).map_err(|e| SourceError::Failed {
+            place: source.place(),
+            name: name.clone(),
+            why: e.to_string(),
+        })
+    };
+    match source::first(&host.sources, parse) {
+        Ok(envelope) => Ok(Some(envelope)),
+        Err(SourceError::NotThere { .. }) => Ok(stored),
+        Err(e) => stored.map(Some).ok_or(e),
+    }
+}
+
+/// Step 3: accepts what both keys agree on, what is fresh, and what is not older than what was seen.
+pub fn verify(
+    host: &Host,
+    state: &State,
+    envelope: Envelope,
+    now: Timestamp,
+) -> Result<Verified, Refusal> {
+    let known = state
+        .assignment
+        .as_ref()
+        .is_some_and(|(_, stored)| *stored == envelope);
+    let trusted = trusted(host, state, known, now)?;
+    let assignment = open_assignment(host, state, &envelope, &trusted, now)?;
+    let manifest = manifest(host, &trusted, &assignment)?;
+    let release = manifest.hosts.get(&host.config.host);
+    let release = release
+        .ok_or(Refusal::NotInRelease(manifest.release))?
+        .clone();
+    let closure: Closure = document(host, &release.closure)?;
+    let delivery: Delivery = document(host, &release.delivery)?;
+    let data: HostData = document(host, &release.data)?;
+    check_documents(host, manifest.release, &release, &closure, &delivery, &data)?;
+    let (created, seen) = (manifest.created, trusted.seen);
+    Ok(Verified {
+        envelope,
+        assignment,
+        seen,
+        created,
+        release,
+        closure,
+        delivery,
+        data,
+    })
+}
+
+/// The metadata of trust: what was accepted before if nothing changed, else the newest on offer.
+fn trusted(host: &Host, state: &State, known: bool, now: Timestamp) -> Result<Trusted, Refusal> {
+    let root = files::read_limited(
+        &host.config.inside(&host.config.trust_root),
+        trust::MAX_ROOT,
+    )
+    .map_err(|e| TrustError::Missing(format!("{}: {e}", host.config.trust_root.display())))?;
+    let accepted = host.own("metadata");
+    if known
+        && let Ok(trusted) = trust::load(&accepted, &root, Some(&state.trust))
+        && trusted.check_fresh(now).is_ok()
+    {
+        return Ok(trusted);
+    }
+    let mut refusal = None;
+    for source in &host.sources {
+        match sync(host, state, source, &root, now) {
+            Ok(trusted) => return Ok(trusted),
+            // A lie says more than a source that is not there.
+            Err(e @ Refusal::Unreachable(_)) => {
+                refusal.get_or_insert(e);
+            }
+            Err(e) => refusal = Some(e),
+        }
+    }
+    Err(refusal.unwrap_or(Refusal::Trust(TrustError::Missing(
+        "no repository is configured".into(),
+    ))))
+}
+
+/// Brings the metadata of one source into a folder of its own, verifies it there, and keeps it if it holds.
+fn sync(
+    host: &Host,
+    state: &State,
+    source: &Source,
+    root: &[u8],
+    now: Timestamp,
+) -> Result<Trusted, Refusal> {
+    let incoming = host.own("metadata.new");
+    let here = |e: std::io::Error| TrustError::Malformed(format!("{}: {e}", incoming.display()));
+    if incoming.exists() {
+        fs::remove_dir_all(&incoming).map_err(here)?;
+    }
+    fs::create_dir_all(&incoming).map_err(here)?;
+    let newest = state.trust.root.as_ref().map_or(root, |r| r.as_bytes());
+    copy_metadata(source, &incoming, newest)?;
+    fault::point("verify:metadata-fetched");
+    let trusted = trust::load(&incoming, root, Some(&state.trust))?;
+    trusted.check_fresh(now)?;
+    if trusted.fleet != host.config.fleet {
+        let own = host.config.fleet.clone();
+        return Err(Refusal::OtherFleet {
+            found: trusted.fleet,
+            own,
+        });
+    }
+    let accepted = host.own("metadata");
+    if accepted.exists() {
+        fs::remove_dir_all(&accepted).map_err(here)?;
+    }
+    fs::rename(&incoming, &accepted).map_err(here)?;
+    fault::point("verify:metadata-kept");
+    Ok(trusted)
+}
+
+/// Copies root metadata newer than `root`, and the newest timestamp, snapshot and targets. What the files
+/// say here only tells which to fetch; `trust::load` judges them after.
+fn copy_metadata(source: &Source, to: &Path, root: &[u8]) -> Result<(), Refusal> {
+    let put = |name: &str, bytes: &[u8]| {
+        fs::write(to.join(name), bytes).map_err(|e| TrustError::Malformed(e.to_string()))
+    };
+    let mut version = trust::read_root(root)?.version;
+    for _ in 0..trust::MAX_ROTATIONS {
+        version += 1;
+        let name = format!("{version}.root.json");
+        match source.get(&format!("metadata/{name}"), trust::MAX_ROOT) {
+            Ok(bytes) => put(&name, &bytes)?,
+            Err(SourceError::NotThere { .. }) => break,
+            Err(e) => return Err(e.into()),
+        }
+    }
+    let timestamp = source.get("metadata/timestamp.json", trust::MAX_ROOT)?;
+    put("timestamp.json", &timestamp)?;
+    let name = format!(
+        "{}.snapshot.json",
+        named_version(&timestamp, "snapshot.json")?
+    );
+    let snapshot = source.get(&format!("metadata/{name}"), trust::MAX_TARGETS)?;
+    put(&name, &snapshot)?;
+    let name = format!("{}.targets.json", named_version(&snapshot, "targets.json")?);
+    let targets = source.get(&format!("metadata/{name}"), trust::MAX_TARGETS)?;
+    put(&name, &targets)?;
+    Ok(())
+}
+
+fn named_version(json: &[u8], file: &str) -> Result<u64, TrustError> {
+    #[derive(Deserialize)]
+    struct Meta {
+        version: u64,
+    }
+    #[derive(Deserialize)]
+    struct Signed {
+        meta: std::collections::BTreeMap<String, Meta>,
+    }
+    #[derive(Deserialize)]
+    struct File {
+        signed: Signed,
+    }
+    let parsed: File =
+        serde_json::from_slice(json).map_err(|e| TrustError::Malformed(e.to_string()))?;
+    let meta = parsed.signed.meta.get(file);
+    meta.map(|m| m.version)
+        .ok_or_else(|| TrustError::Malformed(format!("it does not name {file}")))
+}
+
+fn open_assignment(
+    host: &Host,
+    state: &State,
+    envelope: &Envelope,
+    trusted: &Trusted,
+    now: Timestamp,
+) -> Result<Assignment, Refusal> {
+    let keys = &trusted.rollout;
+    let opened: Result<Assignment, OpenError> = envelope.open(&keys.keys, keys.threshold);
+    let assignment = opened.map_err(Refusal::AssignmentSignature)?;
+    if assignment.host != host.config.host || assignment.fleet != host.config.fleet {
+        return Err(Refusal::OtherHost {
+            fleet: assignment.fleet,
+            host: assignment.host,
+        });
+    }
+    if let Some((seen, stored)) = &state.assignment {
+        let (seen, found) = (*seen, assignment.counter);
+        if found < seen {
+            return Err(Refusal::OlderAssignment { found, seen });
+        }
+        if found == seen && stored.payload != envelope.payload {
+            return Err(Refusal::TwoAssignments(found));
+        }
+    }
+    if let Some(seen) = state.release_seen.filter(|seen| *seen > assignment.release) {
+        return Err(Refusal::OlderRelease {
+            found: assignment.release,
+            seen,
+        });
+    }
+    // A clock that was set back is caught by what the hub signed last.
+    let now = now.max(assignment.issued);
+    trusted.check_fresh(now)?;
+    if assignment.expires <= now {
+        return Err(Refusal::AssignmentExpired {
+            at: assignment.expires,
+            now,
+        });
+    }
+    Ok(assignment)
+}
+
+fn manifest(host: &Host, trusted: &Trusted, assignment: &Assignment) -> Result<Manifest, Refusal> {
+    let release = assignment.release;
+    let signed = trusted
+        .releases
+        .get(&release)
+        .ok_or(Refusal::NotReleased(release))?;
+    if signed.id != assignment.manifest {
+        let (assigned, released) = (assignment.manifest, signed.id);
+        return Err(Refusal::OtherManifest {
+            release,
+            assigned,
+            released,
+        });
+    }
+    let bytes = packed(host, &manifest_name(release, &signed.id), signed)?;
+    Ok(open_manifest(trusted, release, &bytes)?)
+}
+
+fn document<T: DeserializeOwned>(host: &Host, object: &ObjectRef) -> Result<T, Refusal> {
+    let bytes = packed(host, &object_name(&object.id), object)?;
+    Ok(object::open_document(object, &bytes)?)
+}
+
+/// A manifest's or document's bytes: kept ones if they are right, else from a source, and then kept.
+fn packed(host: &Host, name: &str, object: &ObjectRef) -> Result<Vec<u8>, Refusal> {
+    let path = host.document(&object.id);
+    if let Ok(Some(bytes)) = files::read_if_there(&path, MAX_PACKED)
+        && object::prove_slice(&bytes, object).is_ok()
+    {
+        return Ok(bytes);
+    }
+    let mut refusal = None;
+    for source in &host.sources {
+        let bytes = match source.get(name, object.size.min(MAX_PACKED)) {
+            Ok(bytes) => bytes,
+            Err(e) => {
+                refusal.get_or_insert(Refusal::Unreachable(e));
+                continue;
+            }
+        };
+        match object::prove_slice(&bytes, object) {
+            Ok(()) => {
+                let kept = source::keep(&path, &bytes);
+                kept.map_err(|e| TrustError::Malformed(format!("{}: {e}", path.display())))?;
+                fault::point("verify:document-kept");
+                return Ok(bytes);
+            }
+            Err(e) => refusal = Some(e.into()),
+        }
+    }
+    Err(refusal.unwrap_or(Refusal::Trust(TrustError::Missing(name.to_owned()))))
+}
+
+fn check_documents(
+    host: &Host,
+    release: ReleaseId,
+    share: &HostRelease,
+    closure: &Closure,
+    delivery: &Delivery,
+    data: &HostData,
+) -> Result<(), Refusal> {
+    let flawed = |what: String| Refusal::Flawed { release, what };
+    closure
+        .validate(&share.system)
+        .map_err(|e| flawed(e.to_string()))?;
+    if delivery.format > FORMAT {
+        return Err(flawed(format!(
+            "its delivery has the format {}",
+            delivery.format
+        )));
+    }
+    for info in &closure.paths {
+        delivery
+            .full(&info.path)
+            .map_err(|e| flawed(e.to_string()))?;
+    }
+    data.validate(&host.config.host)
+        .map_err(|e| flawed(e.to_string()))
+}

@@ -4,6 +4,7 @@
 
 mod lies;
 mod page;
+mod program;
 mod rebuilt;
 mod support;
 mod waves;

@@ -72,6 +72,9 @@ pub struct HostStatus {
     /// In a sentence, if there is more to say than the word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub says: String,
+    /// How far it is on the way to a release, while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<Progress>,
     /// Its last report.
     pub heard: Option<Heard>,
     /// The checks of its last report.
@@ -80,6 +83,17 @@ pub struct HostStatus {
     pub notes: Vec<String>,
     /// The newest release that failed on it, until it is healthy on that or a newer one.
     pub failure: Option<Failure>,
+}
+
+/// How much of a release is on a host already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Which release.
+    pub to: ReleaseId,
+    /// Bytes that are there.
+    pub done: u64,
+    /// Bytes in all.
+    pub total: u64,
 }
 
 /// When and what the hub last heard of a host.
@@ -279,10 +293,18 @@ fn host(
         system: last.and_then(|r| r.system.clone()),
         state,
         says,
+        update: last.and_then(progress).filter(|_| state == State::Updating),
         heard: record.map(heard),
         checks: last.map(|r| r.checks.clone()).unwrap_or_default(),
         notes,
         failure: record.and_then(|r| r.health.failed.clone()),
+    }
+}
+
+fn progress(report: &Report) -> Option<Progress> {
+    match report.event {
+        Event::Updating { to, done, total } => Some(Progress { to, done, total }),
+        _ => None,
     }
 }
 

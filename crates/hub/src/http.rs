@@ -1,11 +1,11 @@
 //! The two listeners: one for hosts, one for operators. Every refusal is JSON with a remedy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use afield_core::signed::{Envelope, MAX_ENVELOPE, OpenError};
 use afield_core::status::{FleetStatus, Followed, HostStatus, Refusal, Taken};
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
@@ -21,6 +21,8 @@ use crate::source::chain;
 
 /// No request has a longer body, bytes.
 pub const MAX_BODY: usize = MAX_ENVELOPE;
+/// A body that takes longer is given up; at 16 kB/s the longest needs about a minute.
+const BODY_TIME: Duration = Duration::from_secs(300);
 
 /// Why a request was not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub enum Kind {
     Malformed,
     /// It is longer than anything that is taken.
     TooLong,
+    /// It did not come in time.
+    TooSlow,
     /// The signature is not one that counts here.
     Forbidden,
     /// There is no such thing.
@@ -89,6 +93,7 @@ impl Rejection {
         match self.kind {
             Kind::Malformed => StatusCode::BAD_REQUEST,
             Kind::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Kind::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Kind::Forbidden => StatusCode::FORBIDDEN,
             Kind::NotFound => StatusCode::NOT_FOUND,
             Kind::Conflict => StatusCode::CONFLICT,
@@ -146,15 +151,16 @@ fn finish(router: Router<Arc<Hub>>, hub: Arc<Hub>) -> Router {
         .with_state(hub)
 }
 
-type Body = Result<Bytes, BytesRejection>;
-
-async fn reports(State(hub): State<Arc<Hub>>, body: Body) -> Result<Json<Taken>, Rejection> {
-    let envelopes: Vec<Envelope> = read(body, "a list of signed reports")?;
+async fn reports(State(hub): State<Arc<Hub>>, request: Request) -> Result<Json<Taken>, Rejection> {
+    let envelopes: Vec<Envelope> = read(request, "a list of signed reports").await?;
     hub.take_reports(&envelopes).await.map(Json)
 }
 
-async fn orders(State(hub): State<Arc<Hub>>, body: Body) -> Result<Json<Followed>, Rejection> {
-    let envelope: Envelope = read(body, "a signed order")?;
+async fn orders(
+    State(hub): State<Arc<Hub>>,
+    request: Request,
+) -> Result<Json<Followed>, Rejection> {
+    let envelope: Envelope = read(request, "a signed order").await?;
     hub.take_order(&envelope).await.map(Json)
 }
 
@@ -204,12 +210,23 @@ async fn nothing_here() -> Rejection {
     )
 }
 
-fn read<T: DeserializeOwned>(body: Body, what: &str) -> Result<T, Rejection> {
+async fn read<T: DeserializeOwned>(request: Request, what: &str) -> Result<T, Rejection> {
+    let too_long = || {
+        let error = format!("the body is longer than {MAX_BODY} bytes");
+        Rejection::new(Kind::TooLong, error, "send it in smaller pieces")
+    };
+    let said = request.headers().get(header::CONTENT_LENGTH);
+    let said = said.and_then(|n| n.to_str().ok()?.parse::<usize>().ok());
+    if said.is_some_and(|n| n > MAX_BODY) {
+        return Err(too_long());
+    }
+    let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, &())).await;
+    let body = body.map_err(|_| {
+        let error = format!("the body did not come within {} s", BODY_TIME.as_secs());
+        Rejection::new(Kind::TooSlow, error, "send it in smaller pieces")
+    })?;
     let bytes = body.map_err(|e| match e.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            let error = format!("the body is longer than {MAX_BODY} bytes");
-            Rejection::new(Kind::TooLong, error, "send it in smaller pieces")
-        }
+        StatusCode::PAYLOAD_TOO_LARGE => too_long(),
         _ => Rejection::new(Kind::Malformed, e.body_text(), "send it again"),
     })?;
     serde_json::from_slice(&bytes).map_err(|e| {

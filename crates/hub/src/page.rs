@@ -48,7 +48,7 @@ fn rollout(fleet: &FleetStatus) -> Markup {
                 None => (idle(fleet.newest)),
             }
             @if !fleet.waves.is_empty() {
-                ol.waves { @for wave in &fleet.waves { (wave_card(wave, fleet.rollout.as_ref())) } }
+                ol.waves { @for wave in &fleet.waves { (wave_card(wave, fleet)) } }
             }
         }
     }
@@ -87,15 +87,15 @@ fn idle(newest: Option<ReleaseId>) -> Markup {
     }
 }
 
-fn wave_card(wave: &WaveStatus, active: Option<&Active>) -> Markup {
+fn wave_card(wave: &WaveStatus, fleet: &FleetStatus) -> Markup {
+    let active = fleet.rollout.as_ref();
     let reached = active.is_some_and(|a| wave.reached >= Some(a.release));
     let percent = |n: usize| (n * 100).checked_div(wave.hosts).unwrap_or(100);
-    let class = if !reached {
-        "later"
-    } else if wave.healthy >= wave.needed {
-        "good"
-    } else {
-        "now"
+    let class = match reached {
+        _ if stopped_in(wave, fleet) => "bad",
+        true if wave.healthy >= wave.needed => "good",
+        true => "now",
+        false => "later",
     };
     html! {
         li.(class) {
@@ -112,6 +112,17 @@ fn wave_card(wave: &WaveStatus, active: Option<&Active>) -> Markup {
             }
         }
     }
+}
+
+/// Whether the host that stopped the rollout stands in this wave.
+fn stopped_in(wave: &WaveStatus, fleet: &FleetStatus) -> bool {
+    let Some(Status::Stopped { host, .. }) = fleet.rollout.as_ref().map(|a| &a.status) else {
+        return false;
+    };
+    fleet
+        .hosts
+        .iter()
+        .any(|h| h.host == *host && h.wave.as_ref() == Some(&wave.name))
 }
 
 fn hosts(fleet: &FleetStatus) -> Markup {
@@ -175,23 +186,23 @@ fn releases(host: &HostStatus) -> Markup {
 }
 
 fn more(fleet: &FleetStatus, host: &HostStatus) -> Markup {
+    let told = |f: &Failure| host.says.ends_with(&f.why);
     html! {
-        @if !host.says.is_empty() { p { (host.says) } }
-        @if let Some(failure) = &host.failure { (failed(fleet, host, failure)) }
+        @if !host.failure.as_ref().is_some_and(told) && !host.says.is_empty() { p { (host.says) } }
+        @if let Some(update) = &host.update {
+            progress value=(update.done) max=(update.total.max(1)) {}
+        }
+        @if let Some(failure) = &host.failure { (failed(fleet, failure)) }
         @for note in &host.notes { p.note { "Note: " (note) } }
     }
 }
 
-fn failed(fleet: &FleetStatus, host: &HostStatus, failure: &Failure) -> Markup {
+fn failed(fleet: &FleetStatus, failure: &Failure) -> Markup {
     let age = ago(fleet.time.duration_since(failure.time).as_secs());
-    let told = host.says.contains(&failure.why);
     html! {
         div.failure {
-            p {
-                strong { "Release " (failure.release) " failed " (age) " ago" }
-                @if !told { ": " (failure.why) }
-            }
-            @for check in &failure.checks {
+            p { strong { "Release " (failure.release) " failed " (age) " ago: " } (failure.why) }
+            @for check in failure.checks.iter().filter(|c| !failure.why.contains(&c.saw)) {
                 p { "Check " strong { (check.name) } ", tried " (check.tries) " times: " (check.saw) }
             }
             @if !failure.log.is_empty() {

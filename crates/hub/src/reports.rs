@@ -15,8 +15,8 @@ use crate::hub::Hub;
 use crate::log::say;
 use crate::source::Known;
 
-/// A report is at most this long, bytes: [`MAX_LOG_LINES`] lines and a hundred checks fit well.
-const MAX_REPORT: usize = 64 * 1024;
+/// A report is at most this long, bytes; so is a file in an agent's queue.
+const MAX_REPORT: usize = 256 * 1024;
 /// Numbers of reports are below this (2^53), so that every JSON reader knows them exactly.
 const MAX_SEQ: u64 = 1 << 53;
 /// So many checks and notes of the last report are kept for the page.

@@ -61,13 +61,11 @@ pub async fn serve(args: &Serve) -> Result<()> {
     if args.dry_run {
         return dry_run(args).await;
     }
-    let hub = Arc::new(
-        Hub::open(setup(args)?)
-            .await
-            .with_context(|| shown(&args.database))?,
-    );
+    // First, since a second hub must not get as far as the database.
     let hosts = listen(args.listen, "--listen").await?;
     let operators = listen(args.operator_listen, "--operator-listen").await?;
+    let hub = Hub::open(setup(args)?).await;
+    let hub = Arc::new(hub.with_context(|| shown(&args.database))?);
     say(&format!("hosts:     http://{}", hosts.local_addr()?));
     say(&format!("operators: http://{}", operators.local_addr()?));
     let (stop, stopped) = watch::channel(false);
@@ -133,9 +131,10 @@ async fn stop_on_signal(stop: watch::Sender<bool>) -> Result<()> {
 }
 
 async fn dry_run(args: &Serve) -> Result<()> {
-    if !args.repository.join("metadata").is_dir() {
+    let folders = ["metadata", "targets", "objects", "assignments"];
+    if let Some(missing) = folders.iter().find(|f| !args.repository.join(f).is_dir()) {
         bail!(
-            "{} has no folder metadata; give the repository's folder, as in [repository] path of afield.toml",
+            "{} has no folder {missing}; give the repository's folder, as in [repository] path of afield.toml",
             args.repository.display()
         );
     }

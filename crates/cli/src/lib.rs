@@ -8,7 +8,10 @@ pub mod cli;
 pub mod commands;
 pub mod context;
 pub mod exit;
+pub mod folder;
 pub mod output;
+pub mod report;
+pub mod waves;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -189,7 +189,7 @@ impl<'a> Resolver<'a> {
 
     fn obstacles(&self, host: &HostName, access: &HostAccess<'_>) -> Vec<Finding> {
         let mut findings = Findings::default();
-        if self.fleet.hosts.get(host).is_none() {
+        if !self.fleet.hosts.contains_key(host) {
             let span = self.fleet.tunnels.get(host).map(|tunnel| tunnel.span);
             let span = span.or(self.fleet.people.per_host.get(host).map(|entry| entry.span));
             let message = format!("the host {host} has no file under hosts/");

@@ -10,8 +10,11 @@ pub mod context;
 pub mod exit;
 pub mod folder;
 pub mod output;
+pub mod page;
 pub mod report;
+pub mod revision;
 pub mod waves;
+pub mod write;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

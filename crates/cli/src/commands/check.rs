@@ -84,9 +84,13 @@ fn text(folder: &Folder, context: &mut Context) -> anyhow::Result<()> {
     };
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let hosts = folder.fleet.hosts.len();
-    eprintln!("{hosts} hosts: {errors} errors, {warnings} warnings");
+    context.out.note(&format!(
+        "{hosts} hosts: {errors} errors, {warnings} warnings"
+    ));
     for unseen in &folder.fleet.unseen {
-        eprintln!("not looked into: {}: {}", unseen.file, unseen.why);
+        context
+            .out
+            .note(&format!("not looked into: {}: {}", unseen.file, unseen.why));
     }
     Ok(())
 }

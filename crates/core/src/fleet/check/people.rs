@@ -158,7 +158,7 @@ pub(in super::super) fn role_problems(fleet: &Fleet, roles: &Roles<'_>, findings
     }
 }
 
-fn profiles_exist(fleet: &Fleet, findings: &mut Findings) {
+pub(in super::super) fn profiles_exist(fleet: &Fleet, findings: &mut Findings) {
     for entry in fleet
         .people
         .per_host

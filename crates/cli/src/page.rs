@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use afield_core::fleet::audit::{Audit, Cell};
 use afield_core::fleet::describe;
-use afield_core::ids::{HostName, UserName};
+use afield_core::ids::UserName;
 
 /// A matrix with more cells than this is left out; the list says the same.
 const MATRIX_CELLS: usize = 60_000;
@@ -44,7 +44,7 @@ document.getElementById('filters').addEventListener('submit', event => event.pre
 /// The page. Cells with an expiry date are marked; closed accounts are struck through.
 pub fn audit(audit: &Audit) -> String {
     let people = audit.people();
-    let hosts: Vec<&HostName> = audit.hosts.keys().collect();
+    let hosts: Vec<&String> = audit.hosts.keys().collect();
     let mut page =
         String::from("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
     // Writing into a String cannot fail.
@@ -77,11 +77,11 @@ fn matrix<'a>(
     page: &mut String,
     audit: &Audit,
     people: impl IntoIterator<Item = &'a &'a UserName>,
-    hosts: &[&HostName],
+    hosts: &[&String],
 ) {
     page.push_str("<h2>Matrix</h2>\n<div class=\"wrap\"><table id=\"matrix\" class=\"matrix\">\n<thead><tr><th>Person</th>");
     for host in hosts {
-        let _ = write!(page, "<th>{host}</th>");
+        let _ = write!(page, "<th>{}</th>", escape(host));
     }
     page.push_str("</tr></thead>\n<tbody>\n");
     for person in people {
@@ -104,7 +104,7 @@ fn list(page: &mut String, audit: &Audit) {
         "<h2>List</h2>\n<table id=\"list\">\n<thead><tr><th>Person</th><th>Host</th><th>Profile</th>\
          <th>How</th><th>Closed from</th><th>Keys</th></tr></thead>\n<tbody>\n",
     );
-    let mut rows: Vec<(&UserName, &HostName, &Cell)> = Vec::new();
+    let mut rows: Vec<(&UserName, &String, &Cell)> = Vec::new();
     for (host, cells) in &audit.hosts {
         rows.extend(cells.iter().map(|(user, cell)| (user, host, cell)));
     }
@@ -114,8 +114,9 @@ fn list(page: &mut String, audit: &Audit) {
         let expires = cell.expires.map(|day| day.to_string()).unwrap_or_default();
         let _ = writeln!(
             page,
-            "<tr{}><td>{user}</td><td>{host}</td><td>{}</td><td>{}</td><td>{expires}</td><td>{}</td></tr>",
+            "<tr{}><td>{user}</td><td>{}</td><td>{}</td><td>{}</td><td>{expires}</td><td>{}</td></tr>",
             class(cell),
+            escape(host),
             cell.profile,
             escape(&ways.join(" and ")),
             cell.keys,
@@ -133,7 +134,7 @@ fn class(cell: &Cell) -> &'static str {
     }
 }
 
-/// Names of people and hosts have no character that means something to HTML; names of roles may.
+/// Names of people have no character that means something to HTML; those of roles, and of hosts in users.json, may.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use afield_core::fleet::audit::{self, Change, Table, What};
 use afield_core::fleet::{Finding, Fleet, Loaded, load};
-use afield_core::ids::HostName;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -206,8 +205,8 @@ fn words(change: &Change) -> String {
 }
 
 /// Hosts by name; many by their number and the first few.
-fn on(hosts: &BTreeSet<HostName>) -> String {
-    let names: Vec<&str> = hosts.iter().map(HostName::as_str).collect();
+fn on(hosts: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
     match names.len() {
         0..=10 => names.join(", "),
         count => format!("{count} hosts ({}, …)", names[..5].join(", ")),

@@ -197,7 +197,7 @@ fn user(fleet: &Fleet, name: &UserName, context: &mut Context) -> CommandResult 
     let mut hosts = BTreeMap::new();
     let mut everybody: BTreeSet<UserName> = fleet.keys.keys().cloned().collect();
     for host in fleet.hosts.keys() {
-        let access = resolver.accesses().host(host);
+        let access = resolver.accesses().host(host.as_str());
         everybody.extend(access.people.keys().map(|user| (*user).clone()));
         if let Some(ways) = access.people.get(name) {
             let profile = profile_of(ways).map(|profile| profile.name().to_owned());
@@ -272,7 +272,7 @@ struct Role {
     /// What it gives in depth, by person: profile and path.
     people: BTreeMap<UserName, HostOfUser>,
     /// Hosts that enable it themselves.
-    hosts: BTreeSet<HostName>,
+    hosts: BTreeSet<String>,
     /// Roles that enable it.
     in_roles: BTreeSet<String>,
 }
@@ -341,7 +341,7 @@ fn role(fleet: &Fleet, name: &str, context: &mut Context) -> CommandResult {
             names.join(", ")
         }
     };
-    let hosts = list(role.hosts.iter().map(ToString::to_string).collect());
+    let hosts = list(role.hosts.iter().cloned().collect());
     let roles = list(role.in_roles.iter().cloned().collect());
     context.out.line(&format!(
         "\nenabled by hosts: {hosts}\nenabled by roles: {roles}"

@@ -76,7 +76,7 @@ pub fn run(args: &WhyArgs, context: &mut Context) -> CommandResult {
 
 fn answer(fleet: &Fleet, user: &UserName, host: &HostName, today: jiff::civil::Date) -> Answer {
     let accesses = Accesses::new(fleet);
-    let access = accesses.host(host);
+    let access = accesses.host(host.as_str());
     let ways: &[Way] = access.people.get(user).map_or(&[], Vec::as_slice);
     let profile = profile_of(ways);
     let mut but = Vec::new();
@@ -128,7 +128,7 @@ fn why_not(
     host: &HostName,
 ) -> Vec<String> {
     let mut reasons = Vec::new();
-    match fleet.people.per_host.get(host) {
+    match fleet.people.per_host.get(host.as_str()) {
         None => reasons.push(format!("users.per-host has no entry for {host}")),
         Some(_) => reasons.push(format!(
             "neither users.per-host.{host} nor its roles name {user}"

@@ -11,7 +11,7 @@ use super::finding::{Finding, Findings};
 use super::model::{Entry, Fleet, ProfileName};
 use super::resolve::Resolver;
 use crate::host_plan::Via;
-use crate::ids::{HostName, UserName};
+use crate::ids::UserName;
 use crate::profile::Profile;
 
 /// Who may do what where.
@@ -20,14 +20,14 @@ pub struct Audit {
     /// The day as of which accounts are open or closed.
     pub day: Date,
     /// By host, then person; `robot` among them.
-    pub hosts: BTreeMap<HostName, BTreeMap<UserName, Cell>>,
+    pub hosts: BTreeMap<String, BTreeMap<UserName, Cell>>,
     /// Hosts that users.json has an entry for, with their own `enable`.
     #[serde(skip)]
-    direct: BTreeMap<HostName, BTreeMap<UserName, String>>,
+    direct: BTreeMap<String, BTreeMap<UserName, String>>,
     /// By role, then person: what the role gives in depth.
     pub roles: BTreeMap<String, BTreeMap<UserName, String>>,
     /// By host: the roles that it enables itself.
-    pub roles_of_hosts: BTreeMap<HostName, BTreeSet<String>>,
+    pub roles_of_hosts: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// What one person may do on one host.
@@ -102,7 +102,7 @@ pub fn audit(fleet: &Fleet, day: Date) -> Result<Audit, Vec<Finding>> {
             };
             cells.insert((*user).clone(), cell);
         }
-        hosts.insert(host.clone(), cells);
+        hosts.insert(host.to_owned(), cells);
     }
     super::check::role_problems(fleet, resolver.accesses().roles(), &mut findings);
     super::check::profiles_exist(fleet, &mut findings);
@@ -139,11 +139,10 @@ pub fn audit(fleet: &Fleet, day: Date) -> Result<Audit, Vec<Finding>> {
 }
 
 /// Hosts that have a file or an entry in users.json.
-fn all_hosts(fleet: &Fleet) -> BTreeSet<&HostName> {
-    fleet
-        .hosts
-        .keys()
-        .chain(fleet.people.per_host.keys())
+fn all_hosts(fleet: &Fleet) -> BTreeSet<&str> {
+    let declared = fleet.hosts.keys().map(|host| host.as_str());
+    declared
+        .chain(fleet.people.per_host.keys().map(String::as_str))
         .collect()
 }
 
@@ -172,18 +171,18 @@ impl Audit {
         let people: Vec<&UserName> = self.people().into_iter().collect();
         match table {
             Table::Direct => {
-                let hosts: Vec<&HostName> = self.direct.keys().collect();
+                let hosts: Vec<&String> = self.direct.keys().collect();
                 csv("User ↓ Host →", &people, &hosts, |user, host| {
                     self.direct[*host].get(*user).map_or("", String::as_str)
                 })
             }
             Table::Effective => {
                 let robot = UserName::robot();
-                let used = |(host, cells): &(&HostName, &BTreeMap<UserName, Cell>)| {
+                let used = |(host, cells): &(&String, &BTreeMap<UserName, Cell>)| {
                     self.direct.contains_key(*host) || cells.keys().any(|user| *user != robot)
                 };
                 let hosts: Vec<_> = self.hosts.iter().filter(used).collect();
-                let names: Vec<&HostName> = hosts.iter().map(|(host, _)| *host).collect();
+                let names: Vec<&String> = hosts.iter().map(|(host, _)| *host).collect();
                 csv("User ↓ Host →", &people, &names, |user, host| {
                     let cell = self.hosts[*host].get(*user);
                     cell.filter(|cell| !cell.expired)
@@ -191,7 +190,7 @@ impl Audit {
                 })
             }
             Table::RolesOfHosts => {
-                let hosts: Vec<&HostName> = self.roles_of_hosts.keys().collect();
+                let hosts: Vec<&String> = self.roles_of_hosts.keys().collect();
                 let roles: Vec<&String> = self.roles.keys().collect();
                 csv("Server ↓ Role →", &hosts, &roles, |host, role| {
                     if self.roles_of_hosts[*host].contains(*role) {
@@ -253,7 +252,7 @@ pub struct Change {
     #[serde(flatten)]
     pub what: What,
     /// Where.
-    pub hosts: BTreeSet<HostName>,
+    pub hosts: BTreeSet<String>,
 }
 
 /// A difference in access.
@@ -305,9 +304,9 @@ pub fn diff(before: &Fleet, after: &Fleet, day: Date) -> Result<Vec<Change>, Vec
     };
     // The same for all of a person's hosts.
     let mut keys: BTreeMap<UserName, Option<What>> = BTreeMap::new();
-    let mut changes: BTreeMap<(UserName, What), BTreeSet<HostName>> = BTreeMap::new();
+    let mut changes: BTreeMap<(UserName, What), BTreeSet<String>> = BTreeMap::new();
     let none = BTreeMap::new();
-    let hosts: BTreeSet<&HostName> = old.hosts.keys().chain(new.hosts.keys()).collect();
+    let hosts: BTreeSet<&String> = old.hosts.keys().chain(new.hosts.keys()).collect();
     for host in hosts {
         let (was, is) = (
             old.hosts.get(host).unwrap_or(&none),

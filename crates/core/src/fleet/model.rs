@@ -66,8 +66,8 @@ pub struct People {
     pub global_admins: Vec<Located<UserName>>,
     /// First day on which an account is closed.
     pub expires: BTreeMap<UserName, Located<Date>>,
-    /// What is given on a host.
-    pub per_host: BTreeMap<HostName, Entry>,
+    /// What is given on a host; the name may be of no host.
+    pub per_host: BTreeMap<String, Entry>,
     /// What is given by a role.
     pub roles: BTreeMap<String, Entry>,
 }

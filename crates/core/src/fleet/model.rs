@@ -119,8 +119,10 @@ pub struct Tunnel {
     pub span: Span,
     /// `remote_forward_port`; 0 for no tunnel.
     pub port: Located<u16>,
-    /// Its key; none while it is being provisioned.
+    /// Its key; none while it is being provisioned, or if it is no key.
     pub key: Option<Located<PublicKey>>,
+    /// Whether the key is empty.
+    pub provisioning: bool,
     /// `connectTimeout`, in seconds.
     pub connect_timeout: u32,
     /// `generate_secrets`.

@@ -68,6 +68,14 @@ pub enum Command {
     Keys(commands::keys::KeysArgs),
     /// Explain a finding's code, such as AF0101
     Explain(commands::explain::ExplainArgs),
+    /// Show what the fleet folder says about a host, person, role or relay
+    Show(commands::show::ShowArgs),
+    /// Tell by which path of roles a person comes to a host, or why not
+    Why(commands::why::WhyArgs),
+    /// Audit who may do what where, or what a change does to whom
+    Access(commands::access::AccessArgs),
+    /// Render the app configs of all hosts
+    Configs(commands::configs::ConfigsArgs),
     /// Print the completion script of a shell
     Completions(commands::completions::CompletionsArgs),
 }

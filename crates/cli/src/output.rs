@@ -55,6 +55,11 @@ impl Output {
         self.sink.flush()
     }
 
+    /// Tells the person something on standard error; nothing is lost if nobody listens.
+    pub fn note(&self, text: &str) {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
     /// Prints one JSON value, indented, and a line end.
     pub fn value(&mut self, value: &impl Serialize) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut self.sink, value)?;

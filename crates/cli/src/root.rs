@@ -4,7 +4,6 @@ use std::path::Path;
 
 use afield_store::files;
 use afield_store::trust::{self, MAX_ROOT, RootContent};
-use anyhow::Context as _;
 use jiff::{Timestamp, ToSpan as _};
 
 use crate::exit::Failure;
@@ -23,18 +22,14 @@ pub fn read_trust_root(keys: &Path) -> Result<Vec<u8>, Failure> {
 
 /// The newest root metadata of the repository that follows from the trusted one.
 pub fn newest_root(metadata: &Path, trusted: &[u8]) -> Result<(RootContent, Vec<u8>), Failure> {
-    let mut bytes = trusted.to_vec();
-    let mut content = trust::read_root(&bytes)?;
-    loop {
-        let path = metadata.join(format!("{}.root.json", content.version + 1));
-        let next =
-            files::read_if_there(&path, MAX_ROOT).with_context(|| path.display().to_string())?;
-        let Some(next) = next else {
-            return Ok((content, bytes));
-        };
-        content = trust::read_root(&next)?;
-        bytes = next;
-    }
+    trust::newest_root(metadata, trusted).map_err(|error| {
+        Failure::refused(format!(
+            "the repository's root metadata is not in order: {error}"
+        ))
+        .hint(
+            "someone wrote into metadata/ of the repository; restore it from a backup or a mirror",
+        )
+    })
 }
 
 /// That many days from now.

@@ -170,3 +170,34 @@ fn one_lost_root_key_is_replaced_with_the_others() {
         .code(0);
     assert_eq!(field.trusted(&root).root_version, 3);
 }
+
+#[test]
+fn root_metadata_that_does_not_follow_is_not_built_upon() {
+    let (field, _) = with_release();
+    // Someone with the repository, but without root keys, puts his own root metadata there.
+    field
+        .run(&["keys", "init", "--out", "thief", "--fleet-name", "thief"])
+        .code(0);
+    let theirs = fs::read_to_string(field.path("thief/root.json")).unwrap();
+    let forged = theirs
+        .replace("\"version\":1", "\"version\":2")
+        .replace("\"version\": 1", "\"version\": 2");
+    assert_ne!(theirs, forged);
+    field.write("repository/metadata/2.root.json", &forged);
+    let files = field.repository();
+    let ran = field
+        .run(&["keys", "rotate", "--keys", "keys", "rollout"])
+        .code(3);
+    assert!(
+        ran.err.contains("2.root.json does not follow"),
+        "{}",
+        ran.err
+    );
+    let ran = field.run(&["release", "--keys", "keys"]).code(3);
+    assert!(
+        ran.err.contains("2.root.json does not follow"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(files, field.repository());
+}

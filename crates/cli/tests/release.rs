@@ -267,6 +267,15 @@ fn what_cannot_be_right_is_refused_before_anything_is_built() {
         .code(0);
     let ran = field.run(&["release", "--keys", "sea"]).code(3);
     assert!(ran.err.contains("for the fleet sea"), "{}", ran.err);
+    let lock = fs::File::create(field.path("repository/.lock")).unwrap();
+    lock.lock().unwrap();
+    let ran = field.run(&["release", "--keys", "keys"]).code(3);
+    assert!(
+        ran.err.contains("at work in this repository"),
+        "{}",
+        ran.err
+    );
+    drop(lock);
     let timestamp = field.path("repository/metadata/timestamp.json");
     field.run(&["release", "--keys", "keys"]).code(0);
     fs::write(&timestamp, "{}").unwrap();

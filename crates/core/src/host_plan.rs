@@ -49,6 +49,16 @@ pub enum HostKind {
     Ubuntu,
 }
 
+impl HostKind {
+    /// `nixos` or `ubuntu`.
+    pub fn name(self) -> &'static str {
+        match self {
+            HostKind::Nixos => "nixos",
+            HostKind::Ubuntu => "ubuntu",
+        }
+    }
+}
+
 /// Branch of the fleet's repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -57,6 +67,16 @@ pub enum Branch {
     Staging,
     /// For all others.
     Main,
+}
+
+impl Branch {
+    /// `staging` or `main`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Branch::Staging => "staging",
+            Branch::Main => "main",
+        }
+    }
 }
 
 /// What one person may do on a host.

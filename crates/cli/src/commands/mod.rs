@@ -1,13 +1,17 @@
 //! One file per command: its arguments and its `run`.
 
+pub mod access;
 pub mod build;
 pub mod check;
 pub mod completions;
+pub mod configs;
 pub mod explain;
 pub mod keys;
 pub mod release;
 pub mod rollout;
+pub mod show;
 pub mod status;
+pub mod why;
 
 use crate::cli::Command;
 use crate::context::Context;
@@ -23,6 +27,10 @@ pub fn run(command: Command, context: &mut Context) -> CommandResult {
         Command::Status(args) => status::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
         Command::Release(args) => release::run(&args, context),
+        Command::Show(args) => show::run(&args, context),
+        Command::Why(args) => why::run(&args, context),
+        Command::Access(args) => access::run(&args, context),
+        Command::Configs(args) => configs::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
     }
 }

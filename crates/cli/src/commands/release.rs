@@ -20,7 +20,7 @@ use crate::nix::NixError;
 use crate::nix::closure::Facts;
 use crate::release::diff::{HostChange, Side};
 use crate::release::pack::{self, Packed};
-use crate::release::published::Published;
+use crate::release::published::{Published, check_repository, lock};
 use crate::root::in_days;
 use crate::table::{Tone, cell, render};
 
@@ -53,6 +53,11 @@ pub struct ReleaseArgs {
 /// Makes a release.
 pub fn run(args: &ReleaseArgs, context: &mut Context) -> CommandResult {
     let project = Project::load(context)?;
+    check_repository(&project)?;
+    let _lock = match args.dry_run {
+        true => None,
+        false => Some(lock(&project)?),
+    };
     let published = Published::open(&project, &args.keys)?;
     let report = match args.like {
         Some(like) => repeat(args, like, &project, &published)?,
@@ -134,7 +139,7 @@ fn make(
     published: &Published,
     context: &mut Context,
 ) -> Result<ReleaseReport, Failure> {
-    let declared = fleet::declared(project, context)?;
+    let declared = fleet::declared(context)?;
     let data = all_data(project, &declared)?;
     let built = build_all(project, &fleet::hosts(&project.fleet_dir)?, context)?;
     let failed = failed_hosts(&built);

@@ -13,8 +13,6 @@ use afield_core::signed::PublicKey;
 use afield_store::files::read_if_there;
 use anyhow::Context as _;
 
-use super::Project;
-use super::gather::gather;
 use crate::context::Context;
 use crate::exit::Failure;
 
@@ -44,26 +42,25 @@ pub struct Told {
 }
 
 /// Loads the whole fleet folder; refuses one with findings of severity `error`.
-pub fn declared(project: &Project, context: &Context) -> Result<Declared, Failure> {
-    let dir = &project.fleet_dir;
-    let sources = gather(dir).with_context(|| dir.display().to_string())?;
-    if let WavesResult::NotEvaluated(why) = &sources.waves {
+pub fn declared(context: &Context) -> Result<Declared, Failure> {
+    let folder = context.folder()?;
+    if let WavesResult::NotEvaluated(why) = &folder.sources.waves {
         return Err(Failure::refused(format!("the waves are not known: {why}"))
             .hint("Nix is needed where releases are made: apt install nix-bin"));
     }
-    let (fleet, findings) = fleet::load(&sources).check(context.today);
+    let (fleet, findings) = (&folder.fleet, &folder.findings);
     let errors: Vec<&Finding> = findings
         .iter()
         .filter(|f| f.severity == Severity::Error)
         .collect();
     refuse(&errors)?;
-    let resolved = fleet::resolve(&fleet);
+    let resolved = fleet::resolve(fleet);
     refuse(&resolved.findings.iter().collect::<Vec<_>>())?;
-    let mut sealed = sealed_secrets(dir)?;
+    let mut sealed = sealed_secrets(&folder.dir)?;
     let mut hosts = BTreeMap::new();
     for (host, plan) in &resolved.plans {
         let mut told = told(plan);
-        told.key = key(&fleet, host);
+        told.key = key(fleet, host);
         told.sealed = sealed.remove(host.as_str());
         hosts.insert(host.clone(), told);
     }

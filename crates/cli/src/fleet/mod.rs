@@ -1,7 +1,6 @@
 //! The fleet as the commands that build and release need it: `afield.toml`, the hosts, and what each is told.
 
 mod declared;
-mod gather;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -124,6 +124,14 @@ pub struct Nar {
     out: ChildStdout,
 }
 
+impl Drop for Nar {
+    fn drop(&mut self) {
+        // One that was read to its end has ended by itself, and then there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Nar {
     /// Begins to read a path from Nix's store, whichever store that is.
     pub fn of(path: &StorePath) -> Result<Self, NixError> {
@@ -139,16 +147,18 @@ impl Nar {
     }
 
     /// Whether Nix gave the whole NAR.
-    pub fn finish(self) -> Result<(), NixError> {
-        let Nar { path, child, out } = self;
-        drop(out);
-        let what = format!("reading {path} from the store");
-        let output = child.wait_with_output();
-        match output {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(NixError::Failed {
+    pub fn finish(mut self) -> Result<(), NixError> {
+        let what = format!("reading {} from the store", self.path);
+        let mut said = Vec::new();
+        if let Some(err) = self.child.stderr.take() {
+            // What cannot be read of the reason is missing from the message, no more.
+            let _ = err.take(1 << 20).read_to_end(&mut said);
+        }
+        match self.child.wait() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(_) => Err(NixError::Failed {
                 what,
-                reason: Reason::from_stderr(&output.stderr),
+                reason: Reason::from_stderr(&said),
             }),
             Err(error) => Err(NixError::answer(&what, &error.to_string())),
         }

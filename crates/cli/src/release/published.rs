@@ -1,7 +1,7 @@
 //! What the repository offers already.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use afield_core::ids::{NarHash, ReleaseId};
@@ -10,6 +10,7 @@ use afield_core::signed::SecretKey;
 use afield_store::keys::read_seed;
 use afield_store::repository::{Repository, RepositoryError};
 use afield_store::trust::{self, Trusted};
+use anyhow::Context as _;
 use jiff::Timestamp;
 
 use crate::exit::Failure;
@@ -40,15 +41,6 @@ impl Published {
         let dir = project.repository();
         let root = read_trust_root(keys)?;
         let metadata = dir.join("metadata");
-        if !metadata.join("1.root.json").exists() {
-            let dir = dir.display();
-            return Err(Failure::refused(format!(
-                "{dir} is no repository yet: it has no root metadata"
-            ))
-            .hint(
-                "make the keys with afield keys init, or correct [repository] path in afield.toml",
-            ));
-        }
         let seed = release_seed(project, keys, &metadata, &root)?;
         let repository = Repository::open(&dir)?;
         let trusted = match metadata.join("timestamp.json").exists() {
@@ -155,6 +147,40 @@ impl Published {
     }
 }
 
+/// Refuses a folder that is no repository yet, before anything is written into it.
+pub fn check_repository(project: &Project) -> Result<(), Failure> {
+    let dir = project.repository();
+    if dir.join("metadata/1.root.json").exists() {
+        return Ok(());
+    }
+    let dir = dir.display();
+    Err(Failure::refused(format!(
+        "{dir} is no repository yet: it has no root metadata"
+    ))
+    .hint("make the keys with afield keys init, or correct [repository] path in afield.toml"))
+}
+
+/// Keeps others from changing the repository's metadata until the file is dropped: two releases at once would both
+/// be the next one.
+pub fn lock(project: &Project) -> Result<File, Failure> {
+    let path = project.repository().join(".lock");
+    let named = || path.display().to_string();
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path);
+    let file = file.with_context(named)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::refused(
+            "another afield release or afield keys rotate is at work in this repository",
+        )
+        .hint("wait until it is done")),
+        Err(TryLockError::Error(error)) => Err(Failure::failed(error)),
+    }
+}
+
 /// The release key, if root metadata names it.
 fn release_seed(
     project: &Project,
@@ -163,6 +189,13 @@ fn release_seed(
     root: &[u8],
 ) -> Result<[u8; 32], Failure> {
     let (content, _) = newest_root(metadata, root)?;
+    if content.expires <= Timestamp::now() {
+        let day = content.expires.strftime("%F");
+        return Err(Failure::refused(format!(
+            "the root metadata expired on {day}, so no host would take a release"
+        ))
+        .hint("renew it with afield keys rotate --keys DIR expiry"));
+    }
     let (named, fleet) = (&content.afield.fleet, &project.settings.fleet);
     if named != fleet {
         return Err(Failure::refused(format!(

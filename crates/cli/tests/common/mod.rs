@@ -203,6 +203,8 @@ impl Field {
                 let meta = entry.metadata().unwrap();
                 match meta.is_dir() {
                     true => folders.push(entry.path()),
+                    // Locking changes nothing.
+                    false if entry.file_name() == ".lock" => {}
                     false => drop(files.insert(entry.path().display().to_string(), meta.len())),
                 }
             }

@@ -6,7 +6,7 @@ use super::model::{Entry, Fleet, ProfileName};
 use super::roles::{Given, Roles};
 use super::span::Span;
 use crate::host_plan::Via;
-use crate::ids::{HostName, UserName};
+use crate::ids::UserName;
 use crate::profile::Profile;
 
 /// A person's way to a profile on one host.
@@ -67,7 +67,7 @@ impl<'a> Accesses<'a> {
     }
 
     /// People of a host, `robot` among them. A host without entry has global admins and `robot` alone.
-    pub fn host(&self, host: &HostName) -> HostAccess<'_> {
+    pub fn host(&self, host: &str) -> HostAccess<'_> {
         let mut access = match self.fleet.people.per_host.get(host) {
             Some(entry) => self.entry(entry),
             None => HostAccess::default(),

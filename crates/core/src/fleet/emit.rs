@@ -82,7 +82,7 @@ impl Emitter {
             self.plain(text, indent, split);
         } else if literal && form.block {
             self.literal(text, indent);
-        } else if form.single {
+        } else if form.single && !literal {
             self.single(text, indent, split);
         } else {
             self.double(text, indent, split);
@@ -124,28 +124,25 @@ impl Emitter {
 
     fn double(&mut self, text: &str, indent: usize, split: bool) {
         self.write("\"");
-        let count = text.chars().count();
+        let chars: Vec<char> = text.chars().collect();
         let mut pending = String::new();
-        for (at, c) in text.chars().enumerate() {
+        for (at, c) in chars.iter().copied().enumerate() {
             let plain = matches!(c, ' '..='~') && c != '"' && c != '\\';
             if !plain {
                 self.write(&pending);
                 pending.clear();
                 self.write(&escape(c));
             }
-            let may_fold = at > 0 && at + 1 < count && (c == ' ' || pending.is_empty());
-            let too_long = self.column + pending.len() > WIDTH;
-            if may_fold && too_long && split {
+            let may_fold = at > 0 && at + 1 < chars.len() && (c == ' ' || pending.is_empty());
+            // The emitter counts from behind an escaped character, which is one too few.
+            let length = (self.column + pending.len()).saturating_sub(usize::from(!plain));
+            if may_fold && length > WIDTH && split {
                 self.write(&pending);
                 pending.clear();
                 self.write("\\");
                 self.indent(indent);
-                let next = if plain {
-                    Some(c)
-                } else {
-                    text.chars().nth(at + 1)
-                };
-                if next == Some(' ') {
+                let next = if plain { at } else { at + 1 };
+                if chars.get(next) == Some(&' ') {
                     self.write("\\");
                 }
             }
@@ -294,8 +291,8 @@ fn escape(c: char) -> String {
         _ => {
             let code = c as u32;
             return match code {
-                ..=0xff => format!("\\x{code:02X}"),
-                ..=0xffff => format!("\\u{code:04X}"),
+                0..=0xff => format!("\\x{code:02X}"),
+                0x100..=0xffff => format!("\\u{code:04X}"),
                 _ => format!("\\U{code:08X}"),
             };
         }

@@ -1,6 +1,7 @@
 //! SSH public keys as the fleet folder writes them: exactly a type and a body.
 
-use data_encoding::BASE64;
+use data_encoding::BASE64_NOPAD;
+use sha2::{Digest as _, Sha256};
 
 /// A key that has the right form, and what is bad about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,13 +114,7 @@ pub fn option_is_fine(option: &str) -> bool {
 }
 
 fn flaw(kind: KeyKind, body: &str) -> Option<Flaw> {
-    // OpenSSH is lenient about bits after the end, and so is the pattern.
-    let padded = format!(
-        "{}{}",
-        body.trim_end_matches('='),
-        ["", "===", "==", "="][body.trim_end_matches('=').len() % 4]
-    );
-    let Ok(bytes) = BASE64.decode(padded.as_bytes()) else {
+    let Ok(bytes) = BASE64_NOPAD.decode(body.trim_end_matches('=').as_bytes()) else {
         return Some(Flaw::Unusable("its body is cut"));
     };
     let fields = match fields(&bytes) {
@@ -167,4 +162,11 @@ fn rsa_flaw(exponent: &[u8], modulus: &[u8]) -> Option<Flaw> {
         return Some(Flaw::Unusable("its exponent is not odd and above 1"));
     }
     (bits < 3072).then(|| Flaw::Weak(format!("it is RSA with {bits} bit")))
+}
+
+/// The fingerprint of a key as OpenSSH prints it: `SHA256:` and base64 without padding.
+pub fn fingerprint(key: &str) -> String {
+    let body = key.split(' ').nth(1).unwrap_or("").trim_end_matches('=');
+    let bytes = BASE64_NOPAD.decode(body.as_bytes()).unwrap_or_default();
+    format!("SHA256:{}", BASE64_NOPAD.encode(&Sha256::digest(bytes)))
 }

@@ -66,8 +66,8 @@ pub struct People {
     pub global_admins: Vec<Located<UserName>>,
     /// First day on which an account is closed.
     pub expires: BTreeMap<UserName, Located<Date>>,
-    /// What is given on a host.
-    pub per_host: BTreeMap<HostName, Entry>,
+    /// What is given on a host; the name may be of no host.
+    pub per_host: BTreeMap<String, Entry>,
     /// What is given by a role.
     pub roles: BTreeMap<String, Entry>,
 }
@@ -119,8 +119,10 @@ pub struct Tunnel {
     pub span: Span,
     /// `remote_forward_port`; 0 for no tunnel.
     pub port: Located<u16>,
-    /// Its key; none while it is being provisioned.
+    /// Its key; none while it is being provisioned, or if it is no key.
     pub key: Option<Located<PublicKey>>,
+    /// Whether the key is empty.
+    pub provisioning: bool,
     /// `connectTimeout`, in seconds.
     pub connect_timeout: u32,
     /// `generate_secrets`.

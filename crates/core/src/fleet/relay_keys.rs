@@ -43,7 +43,7 @@ pub(super) fn tunneller(fleet: &Fleet, resolver: &Resolver<'_>) -> Vec<String> {
         if tunnel.port.value == 0 || !fleet.hosts.contains_key(host) {
             continue;
         }
-        let access = resolver.accesses().host(host);
+        let access = resolver.accesses().host(host.as_str());
         if access.broken {
             continue;
         }

@@ -92,7 +92,7 @@ impl<'a> Resolver<'a> {
 
     /// A host's plan; otherwise the findings that stand in its way.
     pub fn host(&self, host: &HostName) -> Result<HostPlan, Vec<Finding>> {
-        let access = self.accesses.host(host);
+        let access = self.accesses.host(host.as_str());
         let declared = self.fleet.hosts.get(host);
         let Some(declared) = declared.filter(|_| access.is_sound()) else {
             return Err(self.obstacles(host, &access));
@@ -189,16 +189,21 @@ impl<'a> Resolver<'a> {
 
     fn obstacles(&self, host: &HostName, access: &HostAccess<'_>) -> Vec<Finding> {
         let mut findings = Findings::default();
-        if self.fleet.hosts.get(host).is_none() {
+        if !self.fleet.hosts.contains_key(host) {
             let span = self.fleet.tunnels.get(host).map(|tunnel| tunnel.span);
-            let span = span.or(self.fleet.people.per_host.get(host).map(|entry| entry.span));
+            let span = span.or(self
+                .fleet
+                .people
+                .per_host
+                .get(host.as_str())
+                .map(|entry| entry.span));
             let message = format!("the host {host} has no file under hosts/");
             match span {
                 Some(span) => findings.add(codes::PER_HOST_UNKNOWN, span, message),
                 None => findings.add(codes::PER_HOST_UNKNOWN, self.fleet.any_span(), message),
             };
         }
-        super::check::host_access(self.fleet, host, access, &mut findings);
+        super::check::host_access(self.fleet, host.as_str(), access, &mut findings);
         if access.broken {
             super::check::role_problems(self.fleet, self.accesses.roles(), &mut findings);
         }
@@ -228,6 +233,12 @@ impl Fleet {
             .any(|admin| admin.value == *user);
         let date = self.people.expires.get(user).map(|date| date.value);
         date.filter(|_| !global)
+    }
+
+    /// Whether a host of this name has a file.
+    pub fn has_host(&self, name: &str) -> bool {
+        name.parse()
+            .is_ok_and(|host: HostName| self.hosts.contains_key(&host))
     }
 
     /// Some place, for findings that have none of their own.

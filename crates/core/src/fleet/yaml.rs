@@ -3,7 +3,7 @@
 //! Unlike PyYAML: duplicate keys are refused. Not read, but refused: tags other than those of plain data, and keys that
 //! are not plain values.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError};
 
@@ -37,6 +37,7 @@ pub fn parse(text: &str, file: FileId, limits: Limits, findings: &mut Findings) 
         limits,
         nodes: 0,
         aliased: 0,
+        kept: 0,
         anchors: HashMap::new(),
         open: Vec::new(),
         findings,
@@ -73,6 +74,8 @@ struct Reader<'a, 'f> {
     limits: Limits,
     nodes: usize,
     aliased: usize,
+    /// Values that anchors stand for, which are kept twice.
+    kept: usize,
     anchors: HashMap<usize, Anchored>,
     /// Anchors of the lists and maps that are still open.
     open: Vec<usize>,
@@ -158,6 +161,14 @@ impl<'a> Reader<'a, '_> {
         if let Some(id) = anchor {
             self.open.retain(|open| *open != id);
             let size = self.nodes - before + 1;
+            self.kept += size;
+            if self.kept > self.limits.nodes {
+                return Err(stop(
+                    codes::LIMIT,
+                    span,
+                    "anchors stand for too many values",
+                ));
+            }
             self.anchors.insert(
                 id,
                 Anchored {
@@ -217,14 +228,14 @@ impl<'a> Reader<'a, '_> {
             }
         }
         // Own keys win over merged ones, and earlier merged ones over later.
-        for (key, node) in merged {
-            if !own
+        if !merged.is_empty() {
+            let mut names: HashSet<String> = own
                 .entries
                 .iter()
-                .any(|(other, _)| other.value == key.value)
-            {
-                own.entries.push((key, node));
-            }
+                .map(|(key, _)| key.value.clone())
+                .collect();
+            merged.retain(|(key, _)| names.insert(key.value.clone()));
+            own.entries.extend(merged);
         }
         Ok(Value::Map(own.entries))
     }

@@ -18,6 +18,7 @@ use super::{KeysReport, ROOTS, Role, new_seed, tell, write};
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure};
 use crate::fleet::Project;
+use crate::release::published::{check_repository, lock};
 use crate::root::{in_days, newest_root, read_trust_root};
 
 /// Arguments of `afield keys rotate`.
@@ -55,6 +56,11 @@ struct Change {
 /// Replaces a key.
 pub fn run(args: &RotateArgs, context: &mut Context) -> CommandResult {
     let project = Project::load(context)?;
+    check_repository(&project)?;
+    let _lock = match args.dry_run {
+        true => None,
+        false => Some(lock(&project)?),
+    };
     let metadata = project.repository().join("metadata");
     let trusted_root = read_trust_root(&args.keys)?;
     let (newest, newest_bytes) = newest_root(&metadata, &trusted_root)?;

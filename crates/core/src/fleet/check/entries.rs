@@ -145,7 +145,7 @@ fn not_sealed(fleet: &Fleet, findings: &mut Findings) {
                 .parse()
                 .ok()
                 .and_then(|host| fleet.tunnels.get(&host));
-            if tunnel.is_some_and(|tunnel| tunnel.key.is_none()) {
+            if tunnel.is_some_and(|tunnel| tunnel.provisioning) {
                 let message = format!(
                     "{} has no key, and does not get the secret {name}",
                     server.value

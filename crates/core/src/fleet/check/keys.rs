@@ -26,11 +26,10 @@ pub(super) fn check(fleet: &Fleet, accesses: &Accesses<'_>, findings: &mut Findi
             .keys
             .get(user)
             .is_some_and(|keys| !keys.value.is_empty());
-        if !own && !copied.contains(user) && **user != robot {
-            if let Some(span) = mentions.get(user) {
-                let message = format!("{user} is enabled, but has no key");
-                findings.add(codes::USER_WITHOUT_KEY, *span, message);
-            }
+        let some = own || copied.contains(user) || **user == robot;
+        if let (false, Some(span)) = (some, mentions.get(user)) {
+            let message = format!("{user} is enabled, but has no key");
+            findings.add(codes::USER_WITHOUT_KEY, *span, message);
         }
     }
     for (user, keys) in &fleet.keys {

@@ -31,11 +31,11 @@ pub(super) fn check(
         }
     }
     for (host, entry) in &fleet.people.per_host {
-        if !fleet.hosts.contains_key(host) {
+        if !fleet.has_host(host) {
             let message = format!("there is no host {host}");
             let finding = findings.add(codes::PER_HOST_UNKNOWN, entry.span, message);
             let known: Vec<&str> = fleet.hosts.keys().map(HostName::as_str).collect();
-            if let Some(near) = nearest(host.as_str(), &known) {
+            if let Some(near) = nearest(host, &known) {
                 finding.remedy(format!(
                     "Is {near} meant? Correct the name, or remove the entry."
                 ));
@@ -53,7 +53,7 @@ pub(super) fn check(
 /// What stands in the way of saying who may do what on a host.
 pub(in super::super) fn host_access(
     fleet: &Fleet,
-    host: &HostName,
+    host: &str,
     access: &HostAccess<'_>,
     findings: &mut Findings,
 ) {
@@ -64,7 +64,7 @@ pub(in super::super) fn host_access(
         .relays
         .servers
         .keys()
-        .any(|relay| relay.as_str() == host.as_str());
+        .any(|relay| relay.as_str() == host);
     for (user, ways) in &access.people {
         conflict(host, entry.span, user, ways, findings);
         let only_relays = |way: &&Way| way.profile.is_some_and(|p| p.rights().relays_only);
@@ -79,7 +79,7 @@ pub(in super::super) fn host_access(
 }
 
 /// Two distinct profiles of one person. A profile that does not exist is told where it stands.
-fn conflict(host: &HostName, span: Span, user: &UserName, ways: &[Way], findings: &mut Findings) {
+fn conflict(host: &str, span: Span, user: &UserName, ways: &[Way], findings: &mut Findings) {
     let profiles: BTreeSet<Profile> = ways.iter().filter_map(|way| way.profile).collect();
     if profiles.len() < 2 {
         return;
@@ -158,7 +158,7 @@ pub(in super::super) fn role_problems(fleet: &Fleet, roles: &Roles<'_>, findings
     }
 }
 
-fn profiles_exist(fleet: &Fleet, findings: &mut Findings) {
+pub(in super::super) fn profiles_exist(fleet: &Fleet, findings: &mut Findings) {
     for entry in fleet
         .people
         .per_host

@@ -8,7 +8,7 @@ use super::super::keys;
 use super::super::model::{Entry, Grant, ProfileName, UserKey};
 use super::super::node::{Fields, Node, Value};
 use super::super::span::{Located, Span};
-use super::{Loader, host_name, user_name};
+use super::{Loader, user_name};
 use crate::profile::Profile;
 
 /// Reads both files.
@@ -46,9 +46,8 @@ fn users(loader: &mut Loader<'_>, node: Node) {
     let per_host = per_host.and_then(|node| node.into_map("users.per-host", findings));
     for (name, node) in per_host.unwrap_or_default() {
         let what = format!("users.per-host.{}", name.value);
-        let entry = entry(node, what, name.span, findings);
-        if let (Some(name), Some(entry)) = (host_name(findings, &name.value, name.span), entry) {
-            people.per_host.insert(name, entry);
+        if let Some(entry) = entry(node, what, name.span, findings) {
+            people.per_host.insert(name.value, entry);
         }
     }
     let roles = fields.need("roles", findings);

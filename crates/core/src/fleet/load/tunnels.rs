@@ -87,6 +87,7 @@ fn tunnel(node: Node, name: &Located<String>, findings: &mut Findings) -> Option
         let message = format!("the key of {} is empty", name.value);
         findings.add(codes::EMPTY_HOST_KEY, empty.span, message);
     }
+    let provisioning = key.as_ref().is_some_and(|key| key.value.is_empty());
     let key = key.filter(|key| !key.value.is_empty());
     let timeout = fields
         .take("connectTimeout")
@@ -107,6 +108,7 @@ fn tunnel(node: Node, name: &Located<String>, findings: &mut Findings) -> Option
         // With a wrong port the host has none, but it is still listed.
         port: port.unwrap_or(Located::new(0, name.span)),
         key: key.and_then(|key| public_key(key, findings)),
+        provisioning,
         connect_timeout: timeout.unwrap_or(360),
         generate_secrets,
         generate_configs,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use afield_core::host_plan::HostKind;
 use afield_core::ids::{HostName, StorePath};
 use afield_core::status::bytes;
 use anyhow::Context as _;
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure, Outcome};
-use crate::fleet::{self, Kind, Project};
+use crate::fleet::{self, Project};
 use crate::nix::build::{Options, realise};
 use crate::nix::closure::Facts;
 use crate::nix::eval::{Evaluation, evaluate};
@@ -69,8 +70,8 @@ pub fn run(args: &BuildArgs, context: &mut Context) -> CommandResult {
 
 fn chosen(
     wanted: &[HostName],
-    all: &BTreeMap<HostName, Kind>,
-) -> Result<BTreeMap<HostName, Kind>, Failure> {
+    all: &BTreeMap<HostName, HostKind>,
+) -> Result<BTreeMap<HostName, HostKind>, Failure> {
     if wanted.is_empty() {
         return Ok(all.clone());
     }
@@ -118,17 +119,17 @@ impl Built {
 /// Evaluates hosts, all of one kind at once.
 fn evaluate_all(
     project: &Project,
-    hosts: &BTreeMap<HostName, Kind>,
+    hosts: &BTreeMap<HostName, HostKind>,
 ) -> Result<Evaluation, Failure> {
     let progress = Progress::steps("evaluating", hosts.len() as u64);
     progress.at(&format!("{} hosts", hosts.len()));
     let mut all = Evaluation::default();
     let file = project.settings.build.file.is_some();
-    for kind in [Kind::Nixos, Kind::Ubuntu] {
+    for kind in [HostKind::Nixos, HostKind::Ubuntu] {
         // A Nix file has the hosts of both kinds, a flake has them under two attributes.
         let of_kind = hosts.iter().filter(|(_, k)| **k == kind || file);
         let names: Vec<HostName> = of_kind.map(|(h, _)| h.clone()).collect();
-        if names.is_empty() || (file && kind == Kind::Ubuntu) {
+        if names.is_empty() || (file && kind == HostKind::Ubuntu) {
             continue;
         }
         let found = evaluate(&project.source(kind)?, &names).map_err(NixError::into_failure)?;
@@ -141,7 +142,7 @@ fn evaluate_all(
 /// Evaluates and builds hosts.
 pub fn build_all(
     project: &Project,
-    hosts: &BTreeMap<HostName, Kind>,
+    hosts: &BTreeMap<HostName, HostKind>,
     context: &Context,
 ) -> Result<Built, Failure> {
     let mut built = Built::of_evaluation(evaluate_all(project, hosts)?);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use afield_core::host_plan::HostKind;
 use afield_core::ids::HostName;
 use afield_core::settings::Settings;
 use anyhow::Context as _;
@@ -52,7 +53,7 @@ impl Project {
         let text = String::from_utf8(bytes).with_context(|| path.display().to_string())?;
         let settings = toml::from_str(&text).map_err(|e| {
             Failure::usage(format!("{} is not in order\n{e}", path.display()))
-                .hint("the file is described in docs/afield-toml.md")
+                .hint("examples/field-fleet/afield.toml shows what can be said there")
         })?;
         Ok(Self {
             dir,
@@ -69,7 +70,7 @@ impl Project {
     }
 
     /// Where systems of a kind of host are declared.
-    pub fn source(&self, kind: Kind) -> Result<Source, Failure> {
+    pub fn source(&self, kind: HostKind) -> Result<Source, Failure> {
         let build = &self.settings.build;
         let wrong = |what: &str| {
             Failure::usage(format!("{}: [build] {what}", self.dir.join("afield.toml").display()))
@@ -93,12 +94,12 @@ impl Project {
             }
             (None, Some(flake)) => {
                 let attribute = match kind {
-                    Kind::Nixos => build.attribute.as_deref(),
-                    Kind::Ubuntu => build.ubuntu_attribute.as_deref(),
+                    HostKind::Nixos => build.attribute.as_deref(),
+                    HostKind::Ubuntu => build.ubuntu_attribute.as_deref(),
                 };
                 let attribute = attribute.ok_or_else(|| match kind {
-                    Kind::Nixos => wrong("has a flake but no attribute"),
-                    Kind::Ubuntu => {
+                    HostKind::Nixos => wrong("has a flake but no attribute"),
+                    HostKind::Ubuntu => {
                         wrong("has no ubuntu-attribute, and there are hosts in hosts/ubuntu/")
                     }
                 })?;
@@ -122,19 +123,13 @@ impl Project {
     }
 }
 
-/// What runs on a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// NixOS, declared in `hosts/`.
-    Nixos,
-    /// Ubuntu with system-manager, declared in `hosts/ubuntu/`.
-    Ubuntu,
-}
-
 /// The hosts of the fleet folder, which are the files that declare them.
-pub fn hosts(fleet_dir: &Path) -> Result<BTreeMap<HostName, Kind>, Failure> {
+pub fn hosts(fleet_dir: &Path) -> Result<BTreeMap<HostName, HostKind>, Failure> {
     let mut hosts = BTreeMap::new();
-    for (folder, kind) in [("hosts", Kind::Nixos), ("hosts/ubuntu", Kind::Ubuntu)] {
+    for (folder, kind) in [
+        ("hosts", HostKind::Nixos),
+        ("hosts/ubuntu", HostKind::Ubuntu),
+    ] {
         let folder = fleet_dir.join(folder);
         let entries = match fs::read_dir(&folder) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,

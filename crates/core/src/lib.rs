@@ -3,6 +3,7 @@
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
 pub mod assignment;
+pub mod health;
 pub mod host_data;
 pub mod ids;
 pub mod plan;
@@ -12,4 +13,5 @@ pub mod rollout;
 pub mod settings;
 pub mod signed;
 pub mod span;
+pub mod status;
 pub mod time;

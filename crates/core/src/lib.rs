@@ -3,10 +3,14 @@
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
 pub mod assignment;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 pub mod health;
 pub mod host_data;
+pub mod host_plan;
 pub mod ids;
 pub mod plan;
+pub mod profile;
 pub mod release;
 pub mod report;
 pub mod rollout;

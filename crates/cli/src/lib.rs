@@ -15,6 +15,14 @@ pub mod report;
 pub mod revision;
 pub mod waves;
 pub mod write;
+pub mod fleet;
+pub mod hub;
+pub mod nix;
+pub mod output;
+pub mod progress;
+pub mod release;
+pub mod root;
+pub mod table;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -1,12 +1,17 @@
 //! One file per command: its arguments and its `run`.
 
 pub mod access;
+pub mod build;
 pub mod check;
 pub mod completions;
 pub mod configs;
 pub mod explain;
 pub mod show;
 pub mod why;
+pub mod keys;
+pub mod release;
+pub mod rollout;
+pub mod status;
 
 use crate::cli::Command;
 use crate::context::Context;
@@ -15,12 +20,17 @@ use crate::exit::CommandResult;
 /// Runs a command.
 pub fn run(command: Command, context: &mut Context) -> CommandResult {
     match command {
+        Command::Build(args) => build::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
         Command::Show(args) => show::run(&args, context),
         Command::Why(args) => why::run(&args, context),
         Command::Access(args) => access::run(&args, context),
         Command::Configs(args) => configs::run(&args, context),
+        Command::Rollout(args) => rollout::run(&args, context),
+        Command::Status(args) => status::run(&args, context),
+        Command::Keys(args) => keys::run(&args, context),
+        Command::Release(args) => release::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
     }
 }

@@ -30,13 +30,18 @@ pub fn run(command: &mut Command) -> Result<()> {
 
 /// Runs a program and gives what it wrote; its errors become part of ours.
 pub fn output(command: &mut Command) -> Result<String> {
+    output_accepting(command, &[0])
+}
+
+/// The same, for a program whose exit codes say what it found.
+pub fn output_accepting(command: &mut Command, codes: &[i32]) -> Result<String> {
     let name = named(command);
     let done = command
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot run `{name}`"))?;
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
-    if !done.status.success() {
+    if !done.status.code().is_some_and(|code| codes.contains(&code)) {
         let why = String::from_utf8_lossy(&done.stderr).into_owned();
         bail!("`{name}` ended with {}:\n{text}{why}", done.status);
     }

@@ -190,13 +190,10 @@ impl Helps {
             return known.clone();
         }
         let program: &Path = self.programs.get(path.first()?.as_str())?;
+        // Cargo's long help is a man page.
+        let flag = if path[0] == "cargo" { "-h" } else { "--help" };
         let mut command = Command::new(program);
-        command
-            .args(&path[1..])
-            .arg("--help")
-            .env("NO_COLOR", "1")
-            .env("MANPAGER", "cat")
-            .env("PAGER", "cat");
+        command.args(&path[1..]).arg(flag).env("NO_COLOR", "1");
         let help = process::output(&mut command).ok();
         self.known.insert(path.to_vec(), help.clone());
         help

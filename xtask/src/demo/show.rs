@@ -46,14 +46,19 @@ impl Show {
     }
 
     /// Shows a command as typed, with paths shortened, runs it, and shows and gives what it wrote.
-    pub fn command(&self, command: &mut Command, short: &[(&str, &str)]) -> Result<String> {
+    pub fn command(
+        &self,
+        command: &mut Command,
+        codes: &[i32],
+        short: &[(&str, &str)],
+    ) -> Result<String> {
         let shorten = |text: &str| {
             short.iter().fold(text.to_owned(), |text, (long, name)| {
                 text.replace(long, name)
             })
         };
         println!("   $ {}", shorten(&process::named(command)));
-        let text = process::output(command)?;
+        let text = process::output_accepting(command, codes)?;
         for line in shorten(&text).lines() {
             println!("     {line}");
         }
@@ -116,7 +121,10 @@ impl Bars {
             bar.set_position(have as u64);
             bar.set_message(what.to_owned());
         } else if let Some(said) = self.said.get_mut(place).filter(|said| *said != what) {
-            show.saw(&format!("{name:12} {have}/{of} paths, {what}"));
+            // What a host was like before anything happened is no news.
+            if !said.is_empty() {
+                show.saw(&format!("{name:12} {have}/{of} paths, {what}"));
+            }
             what.clone_into(said);
         }
     }

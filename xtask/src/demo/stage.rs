@@ -186,7 +186,13 @@ impl Stage {
         let program = self.programs.afield.to_string_lossy();
         let fleet = format!(" --fleet {folder}/fleet");
         let short = [(&*program, "afield"), (&*fleet, ""), (&*folder, "…")];
-        show.command(&mut self.afield(args), &short)
+        // `status` says with its exit code that a host is in trouble.
+        let codes: &[i32] = if args.first() == Some(&"status") {
+            &[0, 1]
+        } else {
+            &[0]
+        };
+        show.command(&mut self.afield(args), codes, &short)
     }
 
     /// The same, for a command that signs.

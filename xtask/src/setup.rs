@@ -134,3 +134,28 @@ fn needs_no_loader(elf: &[u8]) -> Option<bool> {
     }
     Some(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::needs_no_loader;
+
+    /// A 64-bit ELF file that is nothing but program headers of these types.
+    fn elf(types: &[u8]) -> Vec<u8> {
+        let mut file = vec![0; 0x40 + 0x38 * types.len()];
+        file[..5].copy_from_slice(b"\x7fELF\x02");
+        (file[0x20], file[0x36]) = (0x40, 0x38);
+        file[0x38] = u8::try_from(types.len()).unwrap_or(u8::MAX);
+        for (place, kind) in types.iter().enumerate() {
+            file[0x40 + 0x38 * place] = *kind;
+        }
+        file
+    }
+
+    #[test]
+    fn a_static_program_has_no_interpreter() {
+        assert_eq!(needs_no_loader(&elf(&[1, 1, 4])), Some(true));
+        assert_eq!(needs_no_loader(&elf(&[6, 3, 1])), Some(false));
+        assert_eq!(needs_no_loader(b"#!/bin/sh\n"), None);
+        assert_eq!(needs_no_loader(&elf(&[1, 3])[..0x60]), None);
+    }
+}

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
 
 use super::host::{Seen, Target};
 use super::show::Show;
@@ -71,10 +72,7 @@ pub fn play(stage: &Stage, show: &Show, picture: Option<&Path>) -> Result<()> {
 fn wave_by_wave(stage: &Stage, show: &Show, targets: &[Target]) -> Result<()> {
     let what = "every host runs the release";
     let arrived = watch::hosts(stage, show, what, targets, |seen| {
-        Ok(seen
-            .iter()
-            .zip(targets)
-            .all(|(seen, target)| seen.is(target)))
+        Ok(all_are(seen, targets))
     })?;
     let of = |wave: usize| {
         let members = stage
@@ -99,7 +97,9 @@ fn wave_by_wave(stage: &Stage, show: &Show, targets: &[Target]) -> Result<()> {
         "seen on all six hosts; the waves were done at {}",
         ends.join(", ")
     ));
-    Ok(())
+    hub_says(stage, "the hub calls the rollout done", |status| {
+        status["rollout"]["status"]["is"] == "done"
+    })
 }
 
 /// The broken host was seen with the new system and no page, and then with the old system and its page.
@@ -115,8 +115,8 @@ fn rolls_back(stage: &Stage, show: &Show, old: &[Target], new: &[Target]) -> Res
         without_page |= host.runs(&new[place]) && host.page.is_none();
         let back = without_page && host.is(&old[place]);
         let others = stage.hosts.iter().enumerate();
-        let others = others.filter(|(i, host)| *i != place && host.wave < 2);
-        Ok(back && others.fold(true, |all, (i, _)| all && seen[i].is(&new[i])))
+        let mut others = others.filter(|(i, host)| *i != place && host.wave < 2);
+        Ok(back && others.all(|(i, _)| seen[i].is(&new[i])))
     })
     .with_context(|| {
         format!("{BROKEN} was seen with the new system: {tried}, without its page: {without_page}")
@@ -177,37 +177,38 @@ fn all_green(stage: &Stage, show: &Show, targets: &[Target]) -> Result<()> {
         show,
         "every host is back at release 2's system",
         targets,
-        |seen| {
-            Ok(seen
-                .iter()
-                .zip(targets)
-                .all(|(seen, target)| seen.is(target)))
-        },
+        |seen| Ok(all_are(seen, targets)),
     )?;
     show.saw("all six hosts serve what they served with release 2");
-    watch::until("the hub has heard it of every host", || {
-        stage.teardown.all_alive()?;
-        Ok(green(&net::get(stage.page(), "/v1/status").unwrap_or_default()).then_some(()))
-    })?;
+    hub_says(stage, "the hub has heard it of every host", green)?;
     stage.show(show, &["status"])?;
     let last: Vec<Seen> = stage.hosts.iter().map(|host| host.look()).collect();
-    ensure!(
-        last.iter()
-            .zip(targets)
-            .all(|(seen, target)| seen.is(target)),
-        "a host moved at the end"
-    );
+    ensure!(all_are(&last, targets), "a host moved at the end");
     Ok(())
 }
 
+fn all_are(seen: &[Seen], targets: &[Target]) -> bool {
+    seen.iter()
+        .zip(targets)
+        .all(|(seen, target)| seen.is(target))
+}
+
 /// Whether the hub knows six healthy hosts on release 4.
-fn green(status: &str) -> bool {
-    let status: serde_json::Value = serde_json::from_str(status).unwrap_or_default();
+fn green(status: &Value) -> bool {
     let hosts = status["hosts"].as_array().map_or(&[][..], Vec::as_slice);
-    hosts.len() == 6
-        && hosts
-            .iter()
-            .all(|host| host["running"] == 4 && host["state"] == "healthy")
+    let well = |host: &Value| host["running"] == 4 && host["state"] == "healthy";
+    hosts.len() == 6 && hosts.iter().all(well)
+}
+
+/// Waits for the hub's opinion. The story never rests on it; but the hub takes no new rollout before its soak time
+/// is over, and operators should see at the end what was seen on the hosts.
+fn hub_says(stage: &Stage, what: &str, said: fn(&Value) -> bool) -> Result<()> {
+    watch::until(what, || {
+        stage.teardown.all_alive()?;
+        let status = net::get(stage.page(), "/v1/status").unwrap_or_default();
+        let status: Value = serde_json::from_str(&status).unwrap_or_default();
+        Ok(said(&status).then_some(()))
+    })
 }
 
 fn place_of(stage: &Stage, name: &str) -> Result<usize> {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid,
+};
 
 /// Kills what it was told of when it is dropped, or when the demo is interrupted.
 pub struct Teardown {
@@ -21,8 +23,10 @@ struct Left {
 }
 
 impl Teardown {
-    /// For a demo whose hosts' roots are all below `folder`; the folder is removed at the end, unless kept.
+    /// For a demo in this folder, which is removed at the end unless kept. From now on this process is the parent of
+    /// every orphan that it leads to, so that no service of a host gets lost.
     pub fn new(folder: &Path, keep: bool) -> Result<Self> {
+        set_child_subreaper(Some(getpid()))?;
         let left = Left {
             folder: folder.canonicalize()?,
             keep,
@@ -122,29 +126,40 @@ impl Left {
                 std::thread::sleep(Duration::from_millis(20));
             }
         }
-        self.end_services(deadline + Duration::from_secs(5))?;
+        end_orphans(deadline + Duration::from_secs(5))?;
         if !self.keep && self.folder.exists() {
             remove(&self.folder)?;
         }
         Ok(())
     }
+}
 
-    /// What the hosts started lives in their roots, and by that it is known.
-    fn end_services(&self, deadline: Instant) -> Result<()> {
-        loop {
-            let running = inside(&self.folder)?;
-            if running.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
-                bail!("processes {running:?} would not end");
-            }
-            for pid in running {
-                signal(pid, Signal::KILL);
-            }
-            std::thread::sleep(Duration::from_millis(20));
+/// What hub and agents started and left behind: services, and activations that outlive their agent.
+fn end_orphans(deadline: Instant) -> Result<()> {
+    loop {
+        let left = descendants()?;
+        if left.is_empty() {
+            return Ok(());
         }
+        if Instant::now() > deadline {
+            let pids: Vec<u32> = left.iter().map(|process| process.pid).collect();
+            bail!("processes {pids:?} would not end");
+        }
+        for process in left {
+            if !process.ended {
+                signal(process.pid, Signal::KILL);
+            } else if process.parent == std::process::id() {
+                reap(process.pid)?;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+fn reap(pid: u32) -> io::Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    waitpid(pid, WaitOptions::NOHANG)?;
+    Ok(())
 }
 
 fn signal(pid: u32, signal: Signal) {
@@ -155,14 +170,42 @@ fn signal(pid: u32, signal: Signal) {
     }
 }
 
-/// The processes whose root folder is below this folder.
-fn inside(folder: &Path) -> io::Result<Vec<u32>> {
-    let processes = std::fs::read_dir("/proc")?.filter_map(Result::ok);
-    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let here = |pid: &u32| {
-        std::fs::read_link(format!("/proc/{pid}/root")).is_ok_and(|root| root.starts_with(folder))
-    };
-    Ok(numbers.filter(here).collect())
+/// A process and its parent.
+struct Process {
+    pid: u32,
+    parent: u32,
+    /// It has ended, and its parent has not asked how.
+    ended: bool,
+}
+
+/// What descends from this process. Orphans do too: see [`Teardown::new`].
+fn descendants() -> io::Result<Vec<Process>> {
+    let mut others: Vec<Process> = std::fs::read_dir("/proc")?
+        .filter_map(|entry| process(&entry.ok()?.path()))
+        .collect();
+    let mut found: Vec<Process> = Vec::new();
+    loop {
+        let ours = |p: &Process| {
+            p.parent == std::process::id() || found.iter().any(|parent| parent.pid == p.parent)
+        };
+        let (more, rest): (Vec<_>, Vec<_>) = others.into_iter().partition(ours);
+        if more.is_empty() {
+            return Ok(found);
+        }
+        found.extend(more);
+        others = rest;
+    }
+}
+
+/// A folder of /proc, if it is a process and still there.
+fn process(folder: &Path) -> Option<Process> {
+    let pid = folder.file_name()?.to_str()?.parse().ok()?;
+    let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
+    // The name before the bracket may contain anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let ended = fields.next()? == "Z";
+    let parent = fields.next()?.parse().ok()?;
+    Some(Process { pid, parent, ended })
 }
 
 /// Nix makes its folders read-only, which only matters to others than root.

@@ -33,7 +33,7 @@ pub fn play(stage: &Stage, show: &Show, picture: Option<&Path>) -> Result<()> {
     stage.sign(show, &["release"])?;
     stage.start_hub()?;
     stage.start_agents()?;
-    stage.sign(show, &["rollout", "start"])?;
+    stage.sign(show, &["rollout", "start", "1"])?;
     wave_by_wave(stage, show, &first)?;
 
     show.chapter("Release 2 changes an app config and every system");
@@ -43,7 +43,7 @@ pub fn play(stage: &Stage, show: &Show, picture: Option<&Path>) -> Result<()> {
     stage.commit("Vaccines come a day later; the intake form asks for an address")?;
     let second = stage.targets(NOTICES[1])?;
     stage.sign(show, &["release"])?;
-    stage.sign(show, &["rollout", "start"])?;
+    stage.sign(show, &["rollout", "start", "2"])?;
     wave_by_wave(stage, show, &second)?;
 
     show.chapter("Release 3 breaks the web service of one host in the middle wave");
@@ -53,7 +53,7 @@ pub fn play(stage: &Stage, show: &Show, picture: Option<&Path>) -> Result<()> {
     stage.commit("Vaccines are here (and a finger slipped)")?;
     let third = stage.targets(NOTICES[2])?;
     stage.sign(show, &["release"])?;
-    stage.sign(show, &["rollout", "start"])?;
+    stage.sign(show, &["rollout", "start", "3"])?;
     rolls_back(stage, show, &second, &third)?;
     stops(stage, show, &second, &third)?;
     tells_why(stage, show)?;
@@ -64,7 +64,7 @@ pub fn play(stage: &Stage, show: &Show, picture: Option<&Path>) -> Result<()> {
 
     show.chapter("The operator takes release 3 back: release 4 has the systems of release 2");
     stage.sign(show, &["release", "--like", "2"])?;
-    stage.sign(show, &["rollout", "start"])?;
+    stage.sign(show, &["rollout", "start", "4"])?;
     all_green(stage, show, &second)
 }
 

@@ -6,12 +6,12 @@ pub mod check;
 pub mod completions;
 pub mod configs;
 pub mod explain;
-pub mod show;
-pub mod why;
 pub mod keys;
 pub mod release;
 pub mod rollout;
+pub mod show;
 pub mod status;
+pub mod why;
 
 use crate::cli::Command;
 use crate::context::Context;

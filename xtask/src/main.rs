@@ -1,1 +1,43 @@
-fn main() {}
+//! What a developer types in this repository: `cargo demo`, `cargo ci`, and what those are made of.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod ci;
+mod demo;
+mod process;
+mod setup;
+
+/// Tasks of the repository that are no part of the product.
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install the Debian packages that the demo and the tests need
+    Setup(setup::Args),
+    /// Show one change travel from the fleet folder to six hosts, one of which rolls back
+    Demo(demo::Args),
+    /// Run every check of the repository, as the build server does
+    Ci(ci::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().task {
+        Task::Setup(args) => setup::run(&args),
+        Task::Demo(args) => demo::run(&args),
+        Task::Ci(args) => ci::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -100,6 +100,7 @@ const CASES: &[(&str, &str)] = &[
         pause               ->
         aa rolled-back 2 on 1 ->
         aa unhealthy 1      ->
+        aa healthy 1        ->
         resume              -> stopped aa"),
     ("refused and updating are no failure, and no health", "
         waves first=aa final=bb

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod http;
 pub mod hub;
 pub mod log;
+mod orders;
 pub mod page;
 mod reports;
 pub mod serve;

@@ -23,14 +23,14 @@ pub fn run(command: Command, context: &mut Context) -> CommandResult {
         Command::Build(args) => build::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
-        Command::Rollout(args) => rollout::run(&args, context),
-        Command::Status(args) => status::run(&args, context),
-        Command::Keys(args) => keys::run(&args, context),
-        Command::Release(args) => release::run(&args, context),
         Command::Show(args) => show::run(&args, context),
         Command::Why(args) => why::run(&args, context),
         Command::Access(args) => access::run(&args, context),
         Command::Configs(args) => configs::run(&args, context),
+        Command::Rollout(args) => rollout::run(&args, context),
+        Command::Status(args) => status::run(&args, context),
+        Command::Keys(args) => keys::run(&args, context),
+        Command::Release(args) => release::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
     }
 }

@@ -162,7 +162,7 @@ codes! {
         nix-instantiate is on the PATH. Rules about that part were not checked.";
     UNSUPPORTED_YAML = 13 Error
         "YAML that the older tools refuse"
-        "Write the value without the tag."
+        "Write it as plain data, in one document."
         "The older tools read YAML with PyYAML's safe_load, which knows only the tags of plain \
         data. A tag for anything else, an alias inside its own anchor, or a second document in \
         one file is refused there and here.";

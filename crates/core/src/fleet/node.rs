@@ -213,10 +213,16 @@ impl Fields {
 }
 
 /// The known name that is at most two edits away, for a helpful remedy.
+///
+/// Among very many names none is looked for: it would take longer than everything else.
 pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
-    let close = known
+    if known.len() > 3000 {
+        return None;
+    }
+    let alike = known
         .iter()
-        .map(|candidate| (distance(name, candidate), *candidate));
+        .filter(|candidate| candidate.len().abs_diff(name.len()) <= 2);
+    let close = alike.map(|candidate| (distance(name, candidate), *candidate));
     close
         .filter(|(edits, _)| *edits <= 2)
         .min()

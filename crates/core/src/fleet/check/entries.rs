@@ -22,6 +22,7 @@ pub(super) fn check(fleet: &Fleet, findings: &mut Findings) {
 }
 
 fn servers(entries: &Entries, word: &str, known: &BTreeSet<&str>, findings: &mut Findings) {
+    let names: Vec<&str> = known.iter().copied().collect();
     for (name, entry) in entries {
         let mut seen = BTreeSet::new();
         for server in &entry.servers {
@@ -34,7 +35,6 @@ fn servers(entries: &Entries, word: &str, known: &BTreeSet<&str>, findings: &mut
                     server.value
                 );
                 let finding = findings.add(codes::FILE_UNKNOWN_HOST, server.span, message);
-                let names: Vec<&str> = known.iter().copied().collect();
                 if let Some(near) = nearest(&server.value, &names) {
                     finding.remedy(format!("Is {near} meant? Correct the name, or remove it."));
                 }

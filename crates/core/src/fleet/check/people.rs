@@ -30,11 +30,11 @@ pub(super) fn check(
             );
         }
     }
+    let known: Vec<&str> = fleet.hosts.keys().map(HostName::as_str).collect();
     for (host, entry) in &fleet.people.per_host {
         if !fleet.has_host(host) {
             let message = format!("there is no host {host}");
             let finding = findings.add(codes::PER_HOST_UNKNOWN, entry.span, message);
-            let known: Vec<&str> = fleet.hosts.keys().map(HostName::as_str).collect();
             if let Some(near) = nearest(host, &known) {
                 finding.remedy(format!(
                     "Is {near} meant? Correct the name, or remove the entry."

@@ -201,3 +201,29 @@ fn root_metadata_that_does_not_follow_is_not_built_upon() {
     );
     assert_eq!(files, field.repository());
 }
+
+#[test]
+fn expired_root_metadata_stops_releases_until_it_is_renewed() {
+    let field = Field::new(&[("aa", GOOD)]);
+    field.waves(&["aa"], &[]);
+    let settings = |days: u32| {
+        let text = "fleet = \"test\"\n[build]\nfile = \"systems.nix\"\n[repository]\npath = \"repository\"\n";
+        field.write(
+            "afield.toml",
+            &format!("{text}[trust]\nroot-days = {days}\n"),
+        );
+    };
+    settings(0);
+    field.run(&["keys", "init", "--out", "keys"]).code(0);
+    let ran = field.run(&["release", "--keys", "keys"]).code(3);
+    assert!(
+        ran.err.contains("expired on") && ran.err.contains("expiry"),
+        "{}",
+        ran.err
+    );
+    settings(730);
+    field
+        .run(&["keys", "rotate", "--keys", "keys", "expiry"])
+        .code(0);
+    field.run(&["release", "--keys", "keys"]).code(0);
+}

@@ -97,9 +97,11 @@ fn wave_by_wave(stage: &Stage, show: &Show, targets: &[Target]) -> Result<()> {
         "seen on all six hosts; the waves were done at {}",
         ends.join(", ")
     ));
-    hub_says(stage, "the hub calls the rollout done", |status| {
-        status["rollout"]["status"]["is"] == "done"
-    })
+    hub_says(stage, "the hub calls the rollout done", is_done)
+}
+
+fn is_done(status: &Value) -> bool {
+    status["rollout"]["status"]["is"] == "done"
 }
 
 /// The broken host was seen with the new system and no page, and then with the old system and its page.
@@ -193,11 +195,11 @@ fn all_are(seen: &[Seen], targets: &[Target]) -> bool {
         .all(|(seen, target)| seen.is(target))
 }
 
-/// Whether the hub knows six healthy hosts on release 4.
+/// Whether the hub calls the rollout done, and knows six healthy hosts on release 4.
 fn green(status: &Value) -> bool {
     let hosts = status["hosts"].as_array().map_or(&[][..], Vec::as_slice);
     let well = |host: &Value| host["running"] == 4 && host["state"] == "healthy";
-    hosts.len() == 6 && hosts.iter().all(well)
+    is_done(status) && hosts.len() == 6 && hosts.iter().all(well)
 }
 
 /// Waits for the hub's opinion. The story never rests on it; but the hub takes no new rollout before its soak time

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::host::{Seen, Target};
+use super::host::{Host, Seen, Target};
 use super::show::Show;
 use super::stage::Stage;
 use super::{net, picture, watch};
@@ -145,7 +145,7 @@ fn stops(stage: &Stage, show: &Show, old: &[Target], new: &[Target]) -> Result<(
         for (i, host) in stage.hosts.iter().enumerate() {
             let seen: &Seen = &seen[i];
             ensure!(
-                seen.is(expected(i)),
+                !seen.contradicts(expected(i)),
                 "{} moved although the rollout should have stopped: {}",
                 host.name,
                 seen.words()
@@ -184,9 +184,10 @@ fn all_green(stage: &Stage, show: &Show, targets: &[Target]) -> Result<()> {
     show.saw("all six hosts serve what they served with release 2");
     hub_says(stage, "the hub has heard it of every host", green)?;
     stage.show(show, &["status"])?;
-    let last: Vec<Seen> = stage.hosts.iter().map(|host| host.look()).collect();
-    ensure!(all_are(&last, targets), "a host moved at the end");
-    Ok(())
+    watch::until("every host still serves it", || {
+        let now: Vec<Seen> = stage.hosts.iter().map(Host::look).collect();
+        Ok(all_are(&now, targets).then_some(()))
+    })
 }
 
 fn all_are(seen: &[Seen], targets: &[Target]) -> bool {

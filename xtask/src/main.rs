@@ -31,7 +31,11 @@ fn main() -> ExitCode {
     let done = match Args::parse().task {
         Task::Setup(args) => setup::run(&args),
         Task::Demo(args) => demo::run(&args),
-        Task::Ci(args) => ci::run(&args),
+        // Its last line is the count of what passed, also where something failed.
+        Task::Ci(args) => match ci::run(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

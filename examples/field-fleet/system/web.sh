@@ -4,7 +4,7 @@
 PATH=@tools@/bin
 say() { echo "$(date -u +%H:%M:%S) web: $1"; }
 
-say "serving @page@ on @listen@"
+say "starting at @listen@"
 httpd -f -p @listen@ -h @page@ &
 pid=$!
 echo $pid > /run/web.pid

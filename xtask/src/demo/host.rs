@@ -53,6 +53,12 @@ impl Seen {
         self.runs(target) && self.serves(&target.notice) && self.form.as_ref() == Some(&target.form)
     }
 
+    /// Whether something is there and is not as it should be. A page that did not answer this once says nothing.
+    pub fn contradicts(&self, target: &Target) -> bool {
+        let another_page = self.page.is_some() && !self.serves(&target.notice);
+        !self.runs(target) || another_page || self.form.as_ref() != Some(&target.form)
+    }
+
     /// Whether that is its system.
     pub fn runs(&self, target: &Target) -> bool {
         self.system.as_ref() == Some(&target.system)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 /// Longer than a page of the demo takes on loopback, even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A page of the demo is shorter.
 const LONGEST: u64 = 256 * 1024;
 

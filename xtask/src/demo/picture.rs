@@ -19,7 +19,7 @@ pub fn take(page: SocketAddr, file: &Path) -> Result<()> {
         "--disable-dev-shm-usage",
         "--disable-background-networking",
         "--hide-scrollbars",
-        "--window-size=1200,900",
+        "--window-size=1200,910",
     ]);
     chromium.arg(format!("--user-data-dir={}", profile.path().display()));
     chromium.arg(format!("--screenshot={}", file.display()));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::host::{Seen, Target};
+use super::host::{Host, Seen, Target};
 use super::show::Show;
 use super::stage::Stage;
 use super::{net, picture, watch};
@@ -97,9 +97,11 @@ fn wave_by_wave(stage: &Stage, show: &Show, targets: &[Target]) -> Result<()> {
         "seen on all six hosts; the waves were done at {}",
         ends.join(", ")
     ));
-    hub_says(stage, "the hub calls the rollout done", |status| {
-        status["rollout"]["status"]["is"] == "done"
-    })
+    hub_says(stage, "the hub calls the rollout done", is_done)
+}
+
+fn is_done(status: &Value) -> bool {
+    status["rollout"]["status"]["is"] == "done"
 }
 
 /// The broken host was seen with the new system and no page, and then with the old system and its page.
@@ -143,7 +145,7 @@ fn stops(stage: &Stage, show: &Show, old: &[Target], new: &[Target]) -> Result<(
         for (i, host) in stage.hosts.iter().enumerate() {
             let seen: &Seen = &seen[i];
             ensure!(
-                seen.is(expected(i)),
+                !seen.contradicts(expected(i)),
                 "{} moved although the rollout should have stopped: {}",
                 host.name,
                 seen.words()
@@ -182,9 +184,10 @@ fn all_green(stage: &Stage, show: &Show, targets: &[Target]) -> Result<()> {
     show.saw("all six hosts serve what they served with release 2");
     hub_says(stage, "the hub has heard it of every host", green)?;
     stage.show(show, &["status"])?;
-    let last: Vec<Seen> = stage.hosts.iter().map(|host| host.look()).collect();
-    ensure!(all_are(&last, targets), "a host moved at the end");
-    Ok(())
+    watch::until("every host still serves it", || {
+        let now: Vec<Seen> = stage.hosts.iter().map(Host::look).collect();
+        Ok(all_are(&now, targets).then_some(()))
+    })
 }
 
 fn all_are(seen: &[Seen], targets: &[Target]) -> bool {
@@ -193,11 +196,11 @@ fn all_are(seen: &[Seen], targets: &[Target]) -> bool {
         .all(|(seen, target)| seen.is(target))
 }
 
-/// Whether the hub knows six healthy hosts on release 4.
+/// Whether the hub calls the rollout done, and knows six healthy hosts on release 4.
 fn green(status: &Value) -> bool {
     let hosts = status["hosts"].as_array().map_or(&[][..], Vec::as_slice);
     let well = |host: &Value| host["running"] == 4 && host["state"] == "healthy";
-    hosts.len() == 6 && hosts.iter().all(well)
+    is_done(status) && hosts.len() == 6 && hosts.iter().all(well)
 }
 
 /// Waits for the hub's opinion. The story never rests on it; but the hub takes no new rollout before its soak time

@@ -9,7 +9,7 @@ use super::show::{Bars, Show};
 use super::stage::Stage;
 
 /// Longer than any step of the demo takes on a busy machine with two cores.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 /// Short enough to see a service that is broken for a few seconds.
 const TICK: Duration = Duration::from_millis(100);
 

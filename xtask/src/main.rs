@@ -1,9 +1,10 @@
-//! What a developer types in this repository: `cargo demo`, `cargo ci`, and what those are made of.
+//! What a developer types in this repository: `cargo demo`, `cargo ci`, the benches, and what those are made of.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench_fleet;
 mod ci;
 mod demo;
 mod process;
@@ -25,6 +26,8 @@ enum Task {
     Demo(demo::Args),
     /// Run every check of the repository, as the build server does
     Ci(ci::Args),
+    /// Time and memory of check, resolve and audit on a fleet of 10,000 hosts, beside a loader in Python
+    BenchFleet(bench_fleet::Args),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        Task::BenchFleet(args) => bench_fleet::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

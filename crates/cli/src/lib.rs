@@ -38,6 +38,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(context) => context,
         Err(failure) => return exit::finish(Err(failure), false),
     };
-    let result = commands::run(cli.command, &mut context);
+    let result = commands::run(cli.command, &mut context).and_then(|outcome| {
+        context.out.flush()?;
+        Ok(outcome)
+    });
     exit::finish(result, context.out.json())
 }

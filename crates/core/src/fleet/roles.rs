@@ -26,7 +26,26 @@ pub(super) struct Given<'a> {
 #[derive(Debug)]
 struct Step<'a> {
     role: &'a str,
+    /// How many roles the way has from here.
+    length: usize,
     next: Option<Rc<Step<'a>>>,
+}
+
+impl<'a> Step<'a> {
+    fn before(role: &'a str, next: Option<Rc<Step<'a>>>) -> Rc<Self> {
+        let length = 1 + next.as_ref().map_or(0, |step| step.length);
+        Rc::new(Self { role, length, next })
+    }
+}
+
+impl Drop for Step<'_> {
+    /// One after the other: dropping a long way by recursion would need a deep stack.
+    fn drop(&mut self) {
+        let mut next = self.next.take();
+        while let Some(mut step) = next.and_then(Rc::into_inner) {
+            next = step.next.take();
+        }
+    }
 }
 
 impl Given<'_> {
@@ -34,7 +53,7 @@ impl Given<'_> {
     pub fn via(&self) -> Via {
         let mut path = Vec::new();
         let mut step = self.way.as_deref();
-        while let Some(Step { role, next }) = step {
+        while let Some(Step { role, next, .. }) = step {
             path.push((*role).to_owned());
             step = next.as_deref();
         }
@@ -155,7 +174,7 @@ impl<'a> Roles<'a> {
     }
 
     fn gather(&self, entry: &'a Entry, own: Option<&'a str>) -> Expansion<'a> {
-        let own_way = own.map(|role| Rc::new(Step { role, next: None }));
+        let own_way = own.map(|role| Step::before(role, None));
         let mut all = Expansion::default();
         for grant in &entry.enable {
             let (user, profile) = (&grant.user.value, &grant.profile.value);
@@ -182,10 +201,7 @@ impl<'a> Roles<'a> {
             for given in &below.given {
                 let mut given = given.clone();
                 if let Some(role) = own {
-                    given.way = Some(Rc::new(Step {
-                        role,
-                        next: given.way,
-                    }));
+                    given.way = Some(Step::before(role, given.way.take()));
                 }
                 if let Some(by) = by {
                     (given.profile, given.span) = (&by.value, by.span);
@@ -268,10 +284,7 @@ pub(super) fn mentions(entry: &Entry) -> impl Iterator<Item = (&str, Span)> {
 
 /// Sorts by person and profile, and keeps the shortest ways of each.
 fn limit_ways(given: &mut Vec<Given<'_>>) {
-    let length = |given: &Given<'_>| {
-        let first = given.way.as_deref();
-        std::iter::successors(first, |step| step.next.as_deref()).count()
-    };
+    let length = |given: &Given<'_>| given.way.as_ref().map_or(0, |step| step.length);
     let name = |profile: &ProfileName| match profile {
         ProfileName::Known(profile) => (Some(*profile), String::new()),
         ProfileName::Unknown(name) => (None, name.clone()),

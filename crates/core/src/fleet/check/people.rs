@@ -151,10 +151,18 @@ pub(in super::super) fn role_problems(fleet: &Fleet, roles: &Roles<'_>, findings
             } else {
                 codes::ROLE_CYCLE_UNUSED
             };
-            let circle = problem.circle.join(" → ");
+            let circle = shorten(&problem.circle).join(" → ");
             let message = format!("roles enable each other: {circle} → {}", problem.role);
             findings.add(code, problem.span, message);
         }
+    }
+}
+
+/// A long list by its beginning and end.
+fn shorten<'a>(names: &[&'a str]) -> Vec<&'a str> {
+    match names {
+        [first @ .., last] if first.len() > 20 => [&first[..10], &["…", *last]].concat(),
+        _ => names.to_vec(),
     }
 }
 

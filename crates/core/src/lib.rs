@@ -3,3 +3,4 @@
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
 pub mod ids;
+pub mod pyyaml;

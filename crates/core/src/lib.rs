@@ -4,3 +4,5 @@
 
 pub mod ids;
 pub mod pyyaml;
+#[cfg(feature = "secrets")]
+pub mod secrets;

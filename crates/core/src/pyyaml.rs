@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-mod implicit;
+pub(crate) mod implicit;
 mod scalar;
 
 /// What can be written. Borrows its strings, so that a secret is not copied on the way.

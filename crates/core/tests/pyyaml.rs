@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -61,24 +63,6 @@ fn same_bytes_as_pyyaml() {
     }
 }
 
-fn golden(path: &str) -> String {
-    let root = std::env::var_os("AFIELD_SHARED")
-        .map(PathBuf::from)
-        .or_else(|| {
-            [
-                concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared"),
-                "/work/shared",
-            ]
-            .into_iter()
-            .map(PathBuf::from)
-            .find(|folder| folder.is_dir())
-        });
-    let root = root.expect(
-        "the golden data is missing: put `shared/` beside the repository or set AFIELD_SHARED",
-    );
-    std::fs::read_to_string(root.join("golden").join(path)).unwrap()
-}
-
 #[test]
 fn app_configs_of_the_golden_fleet() {
     let banner = "Bienvenue à l'hôpital — مرحبا\nWard \"A\": temp ≥ 38 °C → isolate 🏥\n";
@@ -119,7 +103,7 @@ fn app_configs_of_the_golden_fleet() {
     );
     assert_eq!(
         dump(&value, Strings::LinesAsBlocks),
-        golden("outputs/python/generated-app-configs.yml")
+        common::golden_text("outputs/python/generated-app-configs.yml")
     );
 }
 

@@ -1,7 +1,7 @@
 //! Which unquoted words YAML 1.1 takes for something else than text: `yes`, `007`, `1:30`, `2026-11-23`, `~`, `=`.
 
 /// Whether `text`, written plain, would be read as a boolean, number, date, null, merge key or value key.
-pub(super) fn is_other_type(text: &str) -> bool {
+pub(crate) fn is_other_type(text: &str) -> bool {
     is_word(text) || is_int(text) || is_float(text) || is_timestamp(text)
 }
 

@@ -58,6 +58,8 @@ pub enum Command {
     Check(commands::check::CheckArgs),
     /// Explain a finding's code, such as AF0101
     Explain(commands::explain::ExplainArgs),
+    /// Read, change and seal the fleet's secrets
+    Secrets(commands::secrets::SecretsArgs),
     /// Print the completion script of a shell
     Completions(commands::completions::CompletionsArgs),
 }

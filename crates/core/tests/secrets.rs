@@ -6,6 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use afield_core::secrets::add;
 use afield_core::secrets::hostkey::{HostPrivate, HostPublic, KeyError};
 use afield_core::secrets::master::{self, MasterSecret};
 use afield_core::secrets::seal::{self, Host, Skipped};
@@ -545,6 +546,59 @@ fn aliases_that_explode_are_refused() {
     );
     assert!(start.elapsed() < Duration::from_secs(20));
     assert!(refused(&format!("secrets: {}", "[".repeat(100_000))).contains("f.yml:1:"));
+}
+
+// --- adding
+
+fn keys_for(host: &str) -> Vec<MasterSecret> {
+    let text = |text: &str| zeroize::Zeroizing::new(text.repeat(64));
+    add::host_keys(host, &text("AB"), &text("CD"))
+}
+
+#[test]
+fn host_keys_in_a_new_file_are_as_the_older_tool_wrote_them_but_with_the_recovery_key() {
+    let text = add::add("f.yml", "", &keys_for("nuc-juba")).unwrap();
+    let older = golden_text("outputs/python/add_encryption_key/file-after-decrypt.yml");
+    let lost = "content: nuc-juba-recovery-encryption-key";
+    assert_eq!(
+        *text,
+        older.replace(lost, &format!("content: {}", "CD".repeat(64)))
+    );
+}
+
+#[test]
+fn adding_keeps_comments_where_it_can() {
+    let old = "# keep me\nsecrets:\n    a:\n        path: a # and me\n        content: |+\n          x\n\n        servers: []";
+    let text = add::add("f.yml", old, &keys_for("h1")).unwrap();
+    assert!(
+        text.starts_with(old) && text.contains("\n    h1-recovery-encryption-key:\n"),
+        "{}",
+        *text
+    );
+    assert_eq!(master::parse("f", &text).unwrap().len(), 3);
+    let again = add::add("f.yml", &text, &keys_for("h1")).unwrap_err();
+    assert!(
+        again[0]
+            .to_string()
+            .contains("f.yml:9: secret `h1-encryption-key` is there already"),
+        "{}",
+        again[0]
+    );
+    for old in [
+        "secrets: {}\n",
+        "secrets: {a: {path: a, content: b, servers: []}}\nother: 1\n",
+    ] {
+        let text = add::add("f.yml", old, &keys_for("h1")).unwrap();
+        let read = master::parse("f", &text).unwrap();
+        assert_eq!(
+            *read
+                .iter()
+                .find(|s| s.name == "h1-recovery-encryption-key")
+                .unwrap()
+                .content,
+            "CD".repeat(64)
+        );
+    }
 }
 
 // --- mutations: no panic, no hang; bounded in time, the same each run

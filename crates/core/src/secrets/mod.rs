@@ -2,14 +2,16 @@
 //!
 //! | file | format | module |
 //! |---|---|---|
-//! | `secrets/master/**/*-secrets.yml` | ansible-vault around `secrets: {name: {path, content, servers}}` | `vault`, `master` |
-//! | `secrets/generated/generated-secrets.yml` | per host, sealed to its SSH key (NaCl) | [`sealed`] |
+//! | `secrets/master/**/*-secrets.yml` | ansible-vault around `secrets: {name: {path, content, servers}}` | `vault`, `master`, `add` |
+//! | `secrets/generated/generated-secrets.yml` | per host, sealed to its SSH key (NaCl) | `sealed`, `seal` |
 //!
 //! Rules: `fleet-folder.md` §4. Nothing here makes randomness: the caller passes it in. Plaintext and keys are
 //! overwritten in memory when dropped, as far as this code holds them.
 //!
 //! Opening (feature `secrets`) is what a host's agent needs; `secrets-write` adds the operators' side.
 
+#[cfg(feature = "secrets-write")]
+pub mod add;
 mod entry;
 pub mod hostkey;
 #[cfg(feature = "secrets-write")]

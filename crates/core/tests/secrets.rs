@@ -7,6 +7,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use afield_core::secrets::add;
+use afield_core::secrets::age::{self, AgeError, Identity, Recipient};
 use afield_core::secrets::hostkey::{HostPrivate, HostPublic, KeyError};
 use afield_core::secrets::master::{self, MasterSecret};
 use afield_core::secrets::seal::{self, Host, Skipped};
@@ -601,6 +602,120 @@ fn adding_keeps_comments_where_it_can() {
     }
 }
 
+// --- age
+
+/// A throwaway key, made with rage.
+const AGE_KEY: &str = "AGE-SECRET-KEY-1ZDJ24PTWTZSDFVDD4WT2D5XYW3WJWXXGNSNQ5ME0MFQ2R9TN0GSQCD6CJE";
+
+fn age_file(plain: &[u8]) -> (age::Sealed, Identity, Identity) {
+    let host = Identity::parse(&private_key("nuc-juba")).unwrap();
+    let operator = Identity::parse(&format!("# created\n{AGE_KEY}\n")).unwrap();
+    let mut numbers = Numbers(5);
+    let recipients = [host.recipient(), operator.recipient()];
+    let sealed = age::encrypt(plain, &recipients, &mut |bytes| numbers.fill(bytes)).unwrap();
+    (sealed, host, operator)
+}
+
+/// Without its armor.
+fn age_binary(plain: &[u8]) -> Vec<u8> {
+    let file = age_file(plain).0.file;
+    let lines: Vec<&str> = file.lines().collect();
+    data_encoding::BASE64
+        .decode(lines[1..lines.len() - 1].concat().as_bytes())
+        .unwrap()
+}
+
+#[test]
+fn age_opens_for_each_recipient_and_the_proof_agrees() {
+    for length in [0, 1, 3000, 65_535, 65_536, 65_537, 200_000] {
+        let plain = vec![b'p'; length];
+        let (sealed, host, operator) = age_file(&plain);
+        for identity in [&host, &operator] {
+            assert_eq!(
+                *age::decrypt(sealed.file.as_bytes(), identity).unwrap(),
+                plain,
+                "{length}"
+            );
+        }
+        assert_eq!(sealed.prove(sealed.file.as_bytes(), &plain), Ok(()));
+        assert_eq!(sealed.prove(sealed.file.as_bytes(), b"other"), Err(0));
+        let stranger = Identity::parse(&private_key("nuc-pap")).unwrap();
+        assert_eq!(
+            age::decrypt(sealed.file.as_bytes(), &stranger).unwrap_err(),
+            AgeError::NotForKey
+        );
+    }
+}
+
+#[test]
+fn age_proof_fails_for_a_file_of_somebody_else() {
+    let (sealed, ..) = age_file(b"plain");
+    let stranger = Identity::parse(&private_key("nuc-pap")).unwrap();
+    let mut numbers = Numbers(9);
+    let other = age::encrypt(b"plain", &[stranger.recipient()], &mut |bytes| {
+        numbers.fill(bytes)
+    })
+    .unwrap();
+    assert_eq!(sealed.prove(other.file.as_bytes(), b"plain"), Err(0));
+}
+
+#[test]
+fn age_tampered_truncated_and_oversized() {
+    let (_, host, _) = age_file(b"");
+    let binary = age_binary(b"the plaintext");
+    assert_eq!(**age::decrypt(&binary, &host).unwrap(), *b"the plaintext");
+    for at in 0..binary.len() {
+        let mut changed = binary.clone();
+        changed[at] ^= 1;
+        assert!(age::decrypt(&changed, &host).is_err(), "byte {at}");
+        assert!(age::decrypt(&binary[..at], &host).is_err(), "cut at {at}");
+    }
+    let too_large = vec![0; age::MAX_FILE + 1];
+    assert_eq!(
+        age::decrypt(&too_large, &host).unwrap_err(),
+        AgeError::TooLarge
+    );
+    assert_eq!(age::decrypt(b"hello", &host).unwrap_err(), AgeError::NoAge);
+}
+
+#[test]
+fn age_chunks_cannot_be_dropped() {
+    let (_, host, _) = age_file(b"");
+    let binary = age_binary(&[b'x'; 150_000]);
+    let last_chunk = 150_000 % 65_536 + 16;
+    assert_eq!(
+        age::decrypt(&binary[..binary.len() - last_chunk], &host).unwrap_err(),
+        AgeError::Changed
+    );
+}
+
+#[test]
+fn age_host_file_opens_as_a_tree() {
+    let plan = seal::plan(&golden_hosts(), &masters()).unwrap();
+    let (sealed, ..) = age_file(&plan.hosts["nuc-juba"].padded);
+    let key = HostPrivate::from_openssh(&private_key("nuc-juba")).unwrap();
+    let old = golden_text("outputs/python/generated-secrets.yml");
+    let tree = age::open_host(sealed.file.as_bytes(), &key).unwrap();
+    assert_eq!(tree, sealed::open_for(&old, "nuc-juba", &key).unwrap());
+    let other = HostPrivate::from_openssh(&private_key("nuc-pap")).unwrap();
+    assert_eq!(
+        age::open_host(sealed.file.as_bytes(), &other).unwrap_err(),
+        OpenError::WrongKey
+    );
+}
+
+#[test]
+fn age_recipients_that_are_refused() {
+    for line in ["", "ssh-rsa AAAA", "age1qqqq", "AGE-SECRET-KEY-1QQ"] {
+        assert!(
+            matches!(Recipient::parse(line), Err(AgeError::Key(_))),
+            "{line}"
+        );
+    }
+    let nobody = age::encrypt(b"x", &[], &mut |_| ());
+    assert_eq!(nobody.err(), Some(AgeError::NoRecipients));
+}
+
 // --- mutations: no panic, no hang; bounded in time, the same each run
 
 #[test]
@@ -619,6 +734,8 @@ fn mutations_never_panic() {
             .into_bytes(),
         sealed_file.as_bytes()[..2000].to_vec(),
         private_key("nuc-juba").into_bytes(),
+        age_file(b"plain").0.file.into_bytes(),
+        age_binary(b"plain"),
         hosts_of("inputs/org-config/json/tunnels.d")[0]
             .public_key
             .clone()
@@ -628,7 +745,7 @@ fn mutations_never_panic() {
     let rounds = std::env::var("AFIELD_FUZZ_ROUNDS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(1500);
+        .unwrap_or(1000);
     let mut numbers = Numbers(42);
     for _ in 0..rounds {
         for seed in &seeds {
@@ -638,6 +755,9 @@ fn mutations_never_panic() {
             let _ = sealed::tree(&bytes);
             let _ = sealed::open_for(&text, "nuc-juba", &key);
             let _ = vault::vault_id(&text);
+            let _ = age::open_host(&bytes, &key);
+            let _ = Identity::parse(&text);
+            let _ = Recipient::parse(&text);
             let _ = HostPrivate::from_openssh(&text);
             let _ = HostPublic::from_openssh(&text);
         }

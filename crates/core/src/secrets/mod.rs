@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `secrets/master/**/*-secrets.yml` | ansible-vault around `secrets: {name: {path, content, servers}}` | `vault`, `master`, `add` |
 //! | `secrets/generated/generated-secrets.yml` | per host, sealed to its SSH key (NaCl) | `sealed`, `seal` |
+//! | `secrets/generated/age/<host>.age` | the same bytes, sealed with age to the host and the operators | [`age`] |
 //!
 //! Rules: `fleet-folder.md` §4. Nothing here makes randomness: the caller passes it in. Plaintext and keys are
 //! overwritten in memory when dropped, as far as this code holds them.
@@ -12,6 +13,7 @@
 
 #[cfg(feature = "secrets-write")]
 pub mod add;
+pub mod age;
 mod entry;
 pub mod hostkey;
 #[cfg(feature = "secrets-write")]

@@ -435,7 +435,7 @@ fn seal_refuses_with_file_and_line_and_writes_nothing() {
     );
     let before = everything(&fleet.join("secrets/generated"));
     assert!(
-        fails(run(dir.path(), &["secrets", "seal"]), 1)
+        fails(run(dir.path(), &["secrets", "seal"]), 3)
             .contains("bad-secrets.yml is not encrypted")
     );
     ok(dir.path(), &["secrets", "encrypt", bad.to_str().unwrap()]);

@@ -1,5 +1,5 @@
 //! Secrets, both ways with the real tools: ansible-vault (ansible-core), and PyNaCl with PyYAML as the older decrypter
-//! uses them. They come from PyPI, once, into `target/secrets-venv`.
+//! uses them, and age files with rage (pyrage). They come from PyPI, once, into `target/secrets-venv`.
 
 #![allow(clippy::unwrap_used)]
 
@@ -155,5 +155,77 @@ fn the_older_decrypter_opens_what_afield_seals() {
                 "{host}: {name}"
             );
         }
+    }
+}
+
+const RAGE: &str = r#"
+import pyrage, sys
+what, key, source, target = sys.argv[1:]
+data = open(source, "rb").read()
+if what == "encrypt":
+    out = pyrage.encrypt(data, [pyrage.ssh.Recipient.from_str(open(key).read())], armored=True)
+else:
+    text = open(key, "rb").read()
+    identity = pyrage.x25519.Identity.from_str(text.decode().strip()) if text.startswith(b"AGE-") else pyrage.ssh.Identity.from_buffer(text)
+    out = pyrage.decrypt(data, [identity])
+open(target, "wb").write(out)
+"#;
+
+fn rage(dir: &Path, args: [&str; 4]) -> Vec<u8> {
+    let mut python = Command::new(python_tool("python"));
+    success(
+        python
+            .args(["-c", RAGE])
+            .args(args)
+            .current_dir(dir)
+            .output()
+            .unwrap(),
+    );
+    fs::read(dir.join(args[3])).unwrap()
+}
+
+#[test]
+fn rage_opens_what_afield_seals_with_age() {
+    let dir = scratch();
+    let fleet = golden_fleet(dir.path());
+    write(&dir.path().join("age-key"), support::AGE_SECRET);
+    let operators = format!(
+        "{}\n{}\n",
+        support::public_key("users/amara_okafor"),
+        support::AGE_PUBLIC
+    );
+    write(&fleet.join("secrets/operators.pub"), operators);
+    ok(dir.path(), &["secrets", "seal", "--format", "age"]);
+    write_key("users/amara_okafor", dir.path());
+    for host in ["nuc-juba", "nuc-pap", "vm-prod", "vm-uat"] {
+        write_key(host, dir.path());
+        let file = format!("org-config/secrets/generated/age/{host}.age");
+        let want = fs::read(golden(&format!(
+            "outputs/python/padded-plaintext/{host}.yml"
+        )))
+        .unwrap();
+        for key in [host, "users/amara_okafor", "age-key"] {
+            assert_eq!(
+                rage(dir.path(), ["decrypt", key, &file, "out"]),
+                want,
+                "{host} with {key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn afield_opens_what_rage_seals() {
+    let dir = scratch();
+    for text in [&b"x"[..], b"two\nlines\n", &[b'z'; 70_000]] {
+        write(&dir.path().join("plain"), text);
+        write(&dir.path().join("public"), support::public_key("nuc-juba"));
+        write_key("nuc-juba", dir.path());
+        rage(dir.path(), ["encrypt", "public", "plain", "sealed"]);
+        let shown = ok(
+            dir.path(),
+            &["secrets", "view", "sealed", "--identity", "nuc-juba"],
+        );
+        assert_eq!(shown.as_bytes(), text);
     }
 }

@@ -79,6 +79,19 @@ pub fn write_key(name: &str, dir: &Path) -> PathBuf {
     path
 }
 
+/// A throwaway age key pair, made with rage.
+pub const AGE_SECRET: &str =
+    "AGE-SECRET-KEY-1ZDJ24PTWTZSDFVDD4WT2D5XYW3WJWXXGNSNQ5ME0MFQ2R9TN0GSQCD6CJE";
+/// Its public half.
+pub const AGE_PUBLIC: &str = "age1j7xzgtkgclrxauqn4mk9x49k74zcmrcdn9m9psrvwncptv2m6ershwetwj";
+
+/// A throwaway public key, as in `authorized_keys`.
+pub fn public_key(name: &str) -> String {
+    let text = fs::read_to_string(golden("inputs/throwaway-keys.json")).unwrap();
+    let keys: serde_json::Value = serde_json::from_str(&text).unwrap();
+    keys[name]["public"].as_str().unwrap().to_owned()
+}
+
 /// `afield` with a clean environment; without a terminal, as far as a test can do that.
 pub fn afield(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_afield"));

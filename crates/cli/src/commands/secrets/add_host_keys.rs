@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use afield_core::secrets::{MAX_PLAINTEXT, add};
+use afield_core::secrets::{MAX_PLAINTEXT, add, vault};
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
-use super::password::{Password, PasswordArgs};
+use super::keyring::{self, KeyArgs, Keyring, Kind, Lock};
 use super::report::Report;
 use super::{file, fleet};
 use crate::context::Context;
@@ -33,7 +33,10 @@ pub struct AddHostKeysArgs {
     #[arg(long, value_name = "FILE")]
     recovery_key_file: Option<PathBuf>,
     #[command(flatten)]
-    password: PasswordArgs,
+    keys: KeyArgs,
+    /// Whom an age file is sealed to (by default secrets/operators.pub in the fleet folder)
+    #[arg(long, value_name = "FILE")]
+    operators: Option<PathBuf>,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -58,19 +61,24 @@ pub fn run(args: &AddHostKeysArgs, context: &mut Context) -> CommandResult {
         ))
     };
     let path = args.file.clone().unwrap_or_else(default);
-    let password = args.password.read()?;
+    let keyring = Keyring::new(&args.keys);
     let keys = add::host_keys(
         &args.host,
         &key(args.key_file.as_deref())?,
         &key(args.recovery_key_file.as_deref())?,
     );
-    stand_elsewhere(&fleet, &path, &password, &args.host)?;
+    stand_elsewhere(&fleet, &path, &keyring, &args.host)?;
 
     let opened = if path.exists() {
-        Some(file::open_vault(&path, &password)?)
+        Some(keyring.open(&path)?)
     } else {
         None
     };
+    // A new file is an age file as soon as the fleet names its operators.
+    let age = args.operators.is_some() || keyring::operators_file(&fleet).exists();
+    let new = if age { Kind::Age } else { Kind::Vault(None) };
+    let kind = opened.as_ref().map_or(&new, |opened| &opened.kind);
+    let lock = keyring.lock(kind, args.operators.as_deref(), context)?;
     let old = opened.as_ref().map_or(&[][..], |opened| &opened.plain);
     let old = std::str::from_utf8(old)
         .with_context(|| format!("{} is not UTF-8 text", path.display()))?;
@@ -78,18 +86,14 @@ pub fn run(args: &AddHostKeysArgs, context: &mut Context) -> CommandResult {
         let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
         Failure::refused(told.join("\n"))
     })?;
-    let id = opened.as_ref().and_then(|opened| opened.id.as_deref());
-    let sealed = file::seal_vault(text.as_bytes(), &password, id)?;
+    let sealed = lock.seal(text.as_bytes())?;
     if !args.dry_run {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
         }
         file::replace(&path, sealed.as_bytes())?;
-        // The older tool lost the recovery key: look at what is on the disk now.
-        if *file::open_vault(&path, &password)?.plain != *text.as_bytes() {
-            return Err(anyhow!("{} does not hold what was written to it", path.display()).into());
-        }
+        verify(&path, &lock, &sealed, &text)?;
     }
     let mut report = Report::new(args.dry_run);
     report.add(
@@ -102,6 +106,24 @@ pub fn run(args: &AddHostKeysArgs, context: &mut Context) -> CommandResult {
     );
     report.print(context)?;
     Ok(Outcome::Done)
+}
+
+/// The older tool lost the recovery key: so look at what is on the disk now. (An age file cannot always be opened by
+/// the one who wrote it; then it must be the bytes that were made.)
+fn verify(path: &Path, lock: &Lock, sealed: &str, text: &str) -> anyhow::Result<()> {
+    let written = file::read_text(path, vault::MAX_FILE)?;
+    let holds = match lock {
+        Lock::Vault(password, _) => *vault::decrypt(&written, password)? == *text.as_bytes(),
+        Lock::Age(_) => *written == sealed,
+    };
+    if holds {
+        Ok(())
+    } else {
+        Err(anyhow!(
+            "{} does not hold what was written to it",
+            path.display()
+        ))
+    }
 }
 
 /// A key from a file, or a fresh one in hex.
@@ -124,7 +146,7 @@ fn key(path: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
 fn stand_elsewhere(
     fleet: &Path,
     target: &Path,
-    password: &Password,
+    keyring: &Keyring<'_>,
     host: &str,
 ) -> Result<(), Failure> {
     let names = [
@@ -137,7 +159,7 @@ fn stand_elsewhere(
         Vec::new()
     };
     for path in files.iter().filter(|path| *path != target) {
-        let Ok(Ok(secrets)) = fleet::open_master(fleet, path, password) else {
+        let Ok(Ok(secrets)) = fleet::open_master(fleet, path, keyring) else {
             continue;
         };
         if let Some(found) = secrets.iter().find(|secret| names.contains(&secret.name)) {

@@ -4,23 +4,23 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::password::PasswordArgs;
+use super::keyring::{KeyArgs, Keyring};
+use super::private;
 use super::report::Report;
-use super::{file, private};
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure, Outcome};
 
 /// Arguments of `afield secrets decrypt`.
 #[derive(Debug, Args)]
 pub struct DecryptArgs {
-    /// The vault file
+    /// The vault or age file
     file: PathBuf,
     /// Write to this new file (mode 0600), which must be on tmpfs, such as below /dev/shm or /run
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
-    password: PasswordArgs,
-    /// Only try the password and say what would be written
+    keys: KeyArgs,
+    /// Only try the password or key and say what would be written
     #[arg(long)]
     dry_run: bool,
 }
@@ -37,7 +37,7 @@ pub fn run(args: &DecryptArgs, context: &mut Context) -> CommandResult {
                 .hint("write below /dev/shm, or to standard output; `afield secrets edit` changes a file in memory"));
         }
     }
-    let opened = file::open_vault(&args.file, &args.password.read()?)?;
+    let opened = Keyring::new(&args.keys).open(&args.file)?;
     let Some(output) = &args.output else {
         if !args.dry_run {
             context.out.bytes(&opened.plain)?;

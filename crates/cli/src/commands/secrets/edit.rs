@@ -14,7 +14,8 @@ use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::file;
-use super::password::{NEW_VARIABLE, Password, PasswordArgs, VARIABLE};
+use super::keyring::{KeyArgs, Keyring, Lock};
+use super::password::{NEW_VARIABLE, VARIABLE};
 use super::private::{self, PrivateFolder};
 use super::report::Report;
 use crate::context::Context;
@@ -23,10 +24,13 @@ use crate::exit::{CommandResult, Failure, Outcome};
 /// Arguments of `afield secrets edit`.
 #[derive(Debug, Args)]
 pub struct EditArgs {
-    /// The vault file
+    /// The vault or age file
     file: PathBuf,
     #[command(flatten)]
-    password: PasswordArgs,
+    keys: KeyArgs,
+    /// Whom an age file is sealed to again (by default secrets/operators.pub in the fleet folder)
+    #[arg(long, value_name = "FILE")]
+    operators: Option<PathBuf>,
     /// Open the editor, but write nothing
     #[arg(long)]
     dry_run: bool,
@@ -34,20 +38,17 @@ pub struct EditArgs {
 
 /// Decrypts, lets the editor work, encrypts.
 pub fn run(args: &EditArgs, context: &mut Context) -> CommandResult {
-    let password = args.password.read()?;
-    let opened = file::open_vault(&args.file, &password)?;
+    let keyring = Keyring::new(&args.keys);
+    let opened = keyring.open(&args.file)?;
+    // Before the editor starts: nothing that is needed for saving may fail afterwards.
+    let lock = keyring.lock(&opened.kind, args.operators.as_deref(), context)?;
     let folder = PrivateFolder::new()?;
     let name = args.file.file_name().context("the file has no name")?;
     let clear = folder.path().join(name);
     private::create(&clear, &opened.plain)?;
 
     let status = run_editor(&clear)?;
-    let session = Session {
-        args,
-        password: &password,
-        id: opened.id.as_deref(),
-        folder,
-    };
+    let session = Session { args, lock, folder };
     if !status.success() {
         return session.recover(&opened.plain, &format!("the editor ended with {status}"));
     }
@@ -63,14 +64,15 @@ pub fn run(args: &EditArgs, context: &mut Context) -> CommandResult {
     }
     if !args.dry_run {
         let now = file::read(&args.file, usize::MAX >> 1).unwrap_or_default();
-        if *now != *opened.sealed.as_bytes() {
+        if *now != *opened.sealed {
             return session.recover(
                 &opened.plain,
                 "the file was changed by somebody else meanwhile",
             );
         }
         if let Err(error) = session
-            .encrypt(&edited)
+            .lock
+            .seal(&edited)
             .and_then(|text| file::replace(&args.file, text.as_bytes()))
         {
             return session.recover(&opened.plain, &format!("{error:#}"));
@@ -105,16 +107,11 @@ fn run_editor(clear: &Path) -> anyhow::Result<ExitStatus> {
 /// What is needed to save what was typed.
 struct Session<'a> {
     args: &'a EditArgs,
-    password: &'a Password,
-    id: Option<&'a str>,
+    lock: Lock,
     folder: PrivateFolder,
 }
 
 impl Session<'_> {
-    fn encrypt(&self, plain: &[u8]) -> anyhow::Result<String> {
-        file::seal_vault(plain, self.password, self.id)
-    }
-
     /// Encrypts whatever the editor left, its own backup and swap files too, beside the file, and fails with `why`.
     fn recover(self, before: &[u8], why: &str) -> CommandResult {
         let file = &self.args.file;
@@ -158,7 +155,7 @@ impl Session<'_> {
                 suffix.push(entry.file_name());
             }
             let target = free_name(&self.args.file, &suffix);
-            file::replace(&target, self.encrypt(&left)?.as_bytes())?;
+            file::replace(&target, self.lock.seal(&left)?.as_bytes())?;
             saved.push(target.display().to_string());
         }
         Ok(saved)

@@ -1,13 +1,14 @@
-//! `afield secrets encrypt FILE…`: as `ansible-vault encrypt`.
+//! `afield secrets encrypt FILE…`: as `ansible-vault encrypt`, or with age.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use afield_core::secrets::{MAX_PLAINTEXT, vault};
+use afield_core::secrets::{MAX_PLAINTEXT, age, vault};
 use clap::Args;
 use zeroize::Zeroizing;
 
 use super::file;
+use super::keyring::{self, Lock};
 use super::password::PasswordArgs;
 use super::report::Report;
 use crate::context::Context;
@@ -22,6 +23,12 @@ pub struct EncryptArgs {
     /// Write version 1.2 with this vault id
     #[arg(long, value_name = "ID")]
     vault_id: Option<String>,
+    /// Write age files, sealed to the operators, instead of vault files
+    #[arg(long, conflicts_with = "vault_id")]
+    age: bool,
+    /// Whom age files are sealed to (by default secrets/operators.pub in the fleet folder)
+    #[arg(long, value_name = "FILE", requires = "age")]
+    operators: Option<PathBuf>,
     #[command(flatten)]
     password: PasswordArgs,
     /// Only say what would be done
@@ -34,7 +41,7 @@ pub fn run(args: &EncryptArgs, context: &mut Context) -> CommandResult {
     let mut plain = Vec::new();
     for path in &args.files {
         let bytes = read(path)?;
-        if vault::is_vault(&bytes) {
+        if vault::is_vault(&bytes) || age::is_age(&bytes) {
             return Err(
                 Failure::refused(format!("{} is encrypted already", path.display()))
                     .hint("`afield secrets rekey` gives it another password"),
@@ -42,13 +49,14 @@ pub fn run(args: &EncryptArgs, context: &mut Context) -> CommandResult {
         }
         plain.push((path, bytes));
     }
-    let password = args.password.read()?;
+    let lock = if args.age {
+        Lock::Age(keyring::operators(args.operators.as_deref(), context)?)
+    } else {
+        Lock::Vault(args.password.read()?, args.vault_id.clone())
+    };
     let mut sealed = Vec::new();
     for (path, bytes) in &plain {
-        sealed.push((
-            *path,
-            file::seal_vault(bytes, &password, args.vault_id.as_deref())?,
-        ));
+        sealed.push((*path, lock.seal(bytes)?));
     }
     let mut report = Report::new(args.dry_run);
     for (path, text) in &sealed {

@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use afield_core::secrets::age::{self, Recipient, Sealed};
 use afield_core::secrets::vault;
 use anyhow::{Context as _, bail};
 use zeroize::Zeroizing;
@@ -67,32 +68,36 @@ pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         .with_context(what)
 }
 
-/// A vault file, opened.
-pub struct Opened {
-    /// The file as it is on the disk.
-    pub sealed: Zeroizing<String>,
-    /// Its vault id, if it has one.
-    pub id: Option<String>,
-    /// What is in it.
-    pub plain: Zeroizing<Vec<u8>>,
-}
-
-/// Reads and decrypts a vault file.
-pub fn open_vault(path: &Path, password: &[u8]) -> anyhow::Result<Opened> {
-    let sealed = read_text(path, vault::MAX_FILE)?;
-    let open = || -> Result<_, vault::VaultError> {
-        Ok((
-            vault::vault_id(&sealed)?.map(str::to_owned),
-            vault::decrypt(&sealed, password)?,
-        ))
-    };
-    let (id, plain) = open().with_context(|| path.display().to_string())?;
-    Ok(Opened { sealed, id, plain })
-}
-
 /// Encrypts with a fresh salt.
 pub fn seal_vault(plain: &[u8], password: &[u8], id: Option<&str>) -> anyhow::Result<String> {
     let mut salt = [0; 32];
     getrandom::fill(&mut salt).context("the system gives no randomness")?;
     Ok(vault::encrypt(plain, password, id, &salt)?)
+}
+
+/// Seals with age. If randomness fails on the way, nothing that was made is used.
+pub fn seal_age(plain: &[u8], recipients: &[Recipient]) -> anyhow::Result<Sealed> {
+    let mut failed = None;
+    let sealed = age::encrypt(plain, recipients, &mut |bytes| {
+        if let Err(error) = getrandom::fill(bytes) {
+            failed = Some(error);
+        }
+    });
+    match failed {
+        Some(error) => Err(anyhow::Error::new(error).context("the system gives no randomness")),
+        None => Ok(sealed?),
+    }
+}
+
+/// Writes an age file, reads it back from the disk, and proves that every recipient can open it.
+pub fn replace_proved(path: &Path, sealed: &Sealed, plain: &[u8]) -> anyhow::Result<()> {
+    replace(path, sealed.file.as_bytes())?;
+    let written = read(path, age::MAX_FILE)?;
+    sealed.prove(&written, plain).map_err(|number| {
+        anyhow::anyhow!(
+            "{}: recipient {} cannot open it",
+            path.display(),
+            number + 1
+        )
+    })
 }

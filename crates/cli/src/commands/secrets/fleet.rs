@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use afield_core::secrets::master::{self, MasterSecret, Problem};
 use afield_core::secrets::seal::Host;
-use afield_core::secrets::vault;
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::Value;
 
-use super::{file, password::Password};
+use super::file;
+use super::keyring::Keyring;
+use crate::exit::Failure;
 
 const LARGEST_JSON: usize = 64 << 20;
 const DEEPEST: usize = 16;
@@ -58,7 +59,10 @@ fn host(name: &str, entry: &Value) -> anyhow::Result<Host> {
     })
 }
 
-/// The `secrets/master/**/*-secrets.yml` files, sorted.
+/// The secrets of a file, or what is wrong in it.
+pub type Read = Result<Vec<MasterSecret>, Vec<Problem>>;
+
+/// The `secrets/master/**/*-secrets.yml` files, sorted. Each is a vault or an age file.
 pub fn master_files(fleet: &Path) -> anyhow::Result<Vec<PathBuf>> {
     files(&fleet.join("secrets/master"), "-secrets.yml", 0)
 }
@@ -83,20 +87,9 @@ fn files(folder: &Path, ending: &str, depth: usize) -> anyhow::Result<Vec<PathBu
 }
 
 /// Opens and reads one master file. The file is named relative to the fleet folder in problems.
-pub fn open_master(
-    fleet: &Path,
-    path: &Path,
-    password: &Password,
-) -> anyhow::Result<Result<Vec<MasterSecret>, Vec<Problem>>> {
-    let text = file::read_text(path, vault::MAX_FILE)?;
-    if !vault::is_vault(text.as_bytes()) {
-        bail!(
-            "{} is not encrypted: `afield secrets encrypt` it, and change what it held",
-            path.display()
-        );
-    }
-    let plain = vault::decrypt(&text, password).with_context(|| path.display().to_string())?;
-    let text = std::str::from_utf8(&plain)
+pub fn open_master(fleet: &Path, path: &Path, keyring: &Keyring<'_>) -> Result<Read, Failure> {
+    let opened = keyring.open(path)?;
+    let text = std::str::from_utf8(&opened.plain)
         .with_context(|| format!("{}: not UTF-8 text", path.display()))?;
     let label = path
         .strip_prefix(fleet)

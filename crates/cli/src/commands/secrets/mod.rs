@@ -10,6 +10,8 @@ mod edit;
 mod encrypt;
 mod file;
 mod fleet;
+mod keyring;
+mod migrate;
 mod password;
 mod private;
 mod rekey;
@@ -35,16 +37,18 @@ enum SecretsCommand {
     View(view::ViewArgs),
     /// Edit an encrypted file, in memory only
     Edit(edit::EditArgs),
-    /// Encrypt files in place as ansible-vault does
+    /// Encrypt files in place, as ansible-vault does or with age
     Encrypt(encrypt::EncryptArgs),
-    /// Decrypt a vault file to standard output, or to a file in memory
+    /// Decrypt a file to standard output, or to a file in memory
     Decrypt(decrypt::DecryptArgs),
-    /// Give vault files a new password
+    /// Give files a new password, or the operators of today
     Rekey(rekey::RekeyArgs),
     /// Add a disk encryption key and a recovery key for a host
     AddHostKeys(add_host_keys::AddHostKeysArgs),
     /// Seal the secrets to each host's SSH key
     Seal(seal::SealArgs),
+    /// Move master files from ansible-vault to age, with proof that every host can open the same
+    Migrate(migrate::MigrateArgs),
 }
 
 /// Runs a subcommand.
@@ -57,5 +61,6 @@ pub fn run(args: SecretsArgs, context: &mut Context) -> CommandResult {
         SecretsCommand::Rekey(args) => rekey::run(&args, context),
         SecretsCommand::AddHostKeys(args) => add_host_keys::run(&args, context),
         SecretsCommand::Seal(args) => seal::run(&args, context),
+        SecretsCommand::Migrate(args) => migrate::run(&args, context),
     }
 }

@@ -1,11 +1,12 @@
-//! `afield secrets rekey FILE…`: a new password; all files or none.
+//! `afield secrets rekey FILE…`: a new password for vault files, the operators of today for age files; all or none.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::file;
-use super::password::{NewPasswordArgs, PasswordArgs};
+use super::keyring::{KeyArgs, Keyring, Kind, Lock};
+use super::password::NewPasswordArgs;
 use super::report::Report;
 use crate::context::Context;
 use crate::exit::{CommandResult, Outcome};
@@ -13,16 +14,19 @@ use crate::exit::{CommandResult, Outcome};
 /// Arguments of `afield secrets rekey`.
 #[derive(Debug, Args)]
 pub struct RekeyArgs {
-    /// The vault files; all have the same password now
+    /// The vault files, all with the same password now; or age files, to seal to the operators as they are now
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Give them this vault id (by default each keeps its own)
+    /// Give vault files this vault id (by default each keeps its own)
     #[arg(long, value_name = "ID")]
     vault_id: Option<String>,
     #[command(flatten)]
-    password: PasswordArgs,
+    keys: KeyArgs,
     #[command(flatten)]
     new_password: NewPasswordArgs,
+    /// Whom age files are sealed to (by default secrets/operators.pub in the fleet folder)
+    #[arg(long, value_name = "FILE")]
+    operators: Option<PathBuf>,
     /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -30,16 +34,26 @@ pub struct RekeyArgs {
 
 /// Opens every file before the first is written, so that a wrong password changes nothing.
 pub fn run(args: &RekeyArgs, context: &mut Context) -> CommandResult {
-    let password = args.password.read()?;
+    let keyring = Keyring::new(&args.keys);
     let mut opened = Vec::new();
     for path in &args.files {
-        opened.push((path, file::open_vault(path, &password)?));
+        opened.push((path, keyring.open(path)?));
     }
-    let new = args.new_password.read()?;
+    let is_vault = |kind: &Kind| matches!(kind, Kind::Vault(_));
+    let new = if opened.iter().any(|(_, opened)| is_vault(&opened.kind)) {
+        Some(args.new_password.read()?)
+    } else {
+        None
+    };
     let mut sealed = Vec::new();
     for (path, opened) in &opened {
-        let id = args.vault_id.as_deref().or(opened.id.as_deref());
-        sealed.push((*path, file::seal_vault(&opened.plain, &new, id)?));
+        let lock = match (&opened.kind, &new) {
+            (Kind::Vault(id), Some(new)) => {
+                Lock::Vault(new.clone(), args.vault_id.clone().or_else(|| id.clone()))
+            }
+            (kind, _) => keyring.lock(kind, args.operators.as_deref(), context)?,
+        };
+        sealed.push((*path, lock.seal(&opened.plain)?));
     }
     let mut report = Report::new(args.dry_run);
     for (path, text) in &sealed {

@@ -2,56 +2,58 @@
 
 use std::path::{Path, PathBuf};
 
-use afield_core::secrets::hostkey::HostPrivate;
+use afield_core::secrets::age::Identity;
 use afield_core::secrets::sealed;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
 use super::file;
-use super::password::PasswordArgs;
+use super::keyring::{KeyArgs, Keyring, Kind};
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure, Outcome};
-
-/// A private key file has about 400 bytes.
-const LARGEST_KEY: usize = 64 << 10;
 
 /// Arguments of `afield secrets view`.
 #[derive(Debug, Args)]
 pub struct ViewArgs {
-    /// A vault file; or, with --host, the file of sealed secrets
+    /// A vault or age file; or, with --host, the file of sealed secrets (generated-secrets.yml)
     file: PathBuf,
-    /// Open what is sealed to this host
-    #[arg(long, value_name = "HOST", requires = "identity")]
+    /// Open what is sealed to this host; --identity is then the host's private SSH key
+    #[arg(long, value_name = "HOST")]
     host: Option<String>,
-    /// The host's private SSH key (OpenSSH, ed25519, without a passphrase)
-    #[arg(long, value_name = "KEYFILE", requires = "host")]
-    identity: Option<PathBuf>,
     #[command(flatten)]
-    password: PasswordArgs,
+    keys: KeyArgs,
 }
 
 /// Shows the plaintext on standard output.
 pub fn run(args: &ViewArgs, context: &mut Context) -> CommandResult {
-    if let (Some(host), Some(identity)) = (&args.host, &args.identity) {
-        return view_host(&args.file, host, identity, context);
+    let keyring = Keyring::new(&args.keys);
+    if let Some(host) = &args.host {
+        return view_host(&args.file, host, keyring.identity()?, context);
     }
-    let opened = file::open_vault(&args.file, &args.password.read()?)?;
+    let opened = keyring.open(&args.file)?;
     if context.out.json() {
         let text = std::str::from_utf8(&opened.plain).ok();
+        let (kind, id) = match &opened.kind {
+            Kind::Vault(id) => ("vault", id.as_deref()),
+            Kind::Age => ("age", None),
+        };
         let file = args.file.display().to_string();
         context
             .out
-            .value(&json!({ "file": file, "vault_id": opened.id, "text": text }))?;
+            .value(&json!({ "file": file, "kind": kind, "vault_id": id, "text": text }))?;
     } else {
         context.out.bytes(&opened.plain)?;
     }
     Ok(Outcome::Done)
 }
 
-fn view_host(path: &Path, host: &str, identity: &Path, context: &mut Context) -> CommandResult {
-    let key = HostPrivate::from_openssh(&file::read_text(identity, LARGEST_KEY)?)
-        .with_context(|| identity.display().to_string())?;
+fn view_host(path: &Path, host: &str, key: &Identity, context: &mut Context) -> CommandResult {
+    let Identity::Ssh(key) = key else {
+        return Err(Failure::usage(
+            "with --host, --identity must be the host's SSH key",
+        ));
+    };
     let text = file::read_text(path, sealed::MAX_FILE)?;
     let hosts = sealed::parse(&text).with_context(|| path.display().to_string())?;
     let Some(entry) = hosts.get(host) else {
@@ -61,7 +63,7 @@ fn view_host(path: &Path, host: &str, identity: &Path, context: &mut Context) ->
         );
     };
     let what = || format!("{}: host `{host}`", path.display());
-    let padded = entry.open_padded(&key).with_context(what)?;
+    let padded = entry.open_padded(key).with_context(what)?;
     if !context.out.json() {
         context.out.bytes(padded.trim_ascii_end())?;
         context.out.text("\n")?;

@@ -272,6 +272,101 @@ fn edit_loses_nothing_when_the_editor_dies() {
 }
 
 #[test]
+fn edit_outlives_an_interrupt_while_the_editor_runs() {
+    let dir = scratch();
+    golden_fleet(dir.path());
+    // The editor's parent is afield, or the shell that afield started.
+    let script = "p=$PPID; [ \"$(cat /proc/$p/comm)\" = afield ] || p=$(cut -d' ' -f4 /proc/$p/stat)\n\
+                  [ \"$(cat /proc/$p/comm)\" = afield ] || exit 9\n\
+                  kill -INT $p; kill -HUP $p; kill -TERM $p; echo typed >> \"$1\"";
+    success(edit(dir.path(), script));
+    assert!(ok(dir.path(), &["secrets", "view", VAULT]).ends_with("\ntyped\n"));
+}
+
+#[test]
+fn edit_that_cannot_save_anywhere_keeps_the_text_in_memory_and_says_where() {
+    let dir = scratch();
+    golden_fleet(dir.path());
+    let script = format!(
+        "echo typed >> \"$1\"; mv {0}/org-config {0}/moved",
+        dir.path().display()
+    );
+    let told = fails(edit(dir.path(), &script), 1);
+    let (_, place) = told.split_once("it is in memory in ").unwrap();
+    let place = Path::new(place.lines().next().unwrap());
+    let kept = fs::read_to_string(place.join("dhis2-secrets.yml")).unwrap();
+    assert!(
+        place.starts_with("/dev/shm") && kept.ends_with("\ntyped\n"),
+        "{told}"
+    );
+    fs::remove_dir_all(place).unwrap();
+}
+
+/// A terminal: answers each question that ends in a colon and a blank with the next argument.
+const TERMINAL: &str = r#"
+import os, pty, signal, sys
+signal.alarm(60)
+answers, command = sys.argv[1].split(","), sys.argv[2:]
+pid, fd = pty.fork()
+if pid == 0:
+    os.execv(command[0], command)
+seen = b""
+while True:
+    try:
+        part = os.read(fd, 65536)
+    except OSError:
+        break
+    if not part:
+        break
+    seen += part
+    if part.endswith(b": ") and answers:
+        os.write(fd, answers.pop(0).encode() + b"\n")
+sys.stdout.write(seen.decode().replace("\r\n", "\n"))
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"#;
+
+fn on_a_terminal(dir: &Path, answers: &str, args: &[&str]) -> std::process::Output {
+    let mut python = std::process::Command::new("python3");
+    python
+        .args(["-c", TERMINAL, answers, env!("CARGO_BIN_EXE_afield")])
+        .args(args)
+        .current_dir(dir);
+    python.env_remove("AFIELD_VAULT_PASSWORD").output().unwrap()
+}
+
+#[test]
+fn a_prompt_asks_and_does_not_show_the_answer() {
+    let dir = scratch();
+    golden_fleet(dir.path());
+    let shown = success(on_a_terminal(
+        dir.path(),
+        PASSWORD,
+        &["secrets", "view", VAULT],
+    ));
+    assert!(
+        shown.contains("Vault password: \nsecrets:\n") && !shown.contains(PASSWORD),
+        "{shown}"
+    );
+    success(on_a_terminal(
+        dir.path(),
+        &format!("{PASSWORD},new one,new one"),
+        &["secrets", "rekey", VAULT],
+    ));
+    let output = on_a_terminal(
+        dir.path(),
+        "new one,next,other",
+        &["secrets", "rekey", VAULT],
+    );
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("the two answers differ"));
+    success(on_a_terminal(
+        dir.path(),
+        "new one",
+        &["secrets", "view", VAULT],
+    ));
+}
+
+#[test]
 fn edit_does_not_overwrite_somebody_elses_change() {
     let dir = scratch();
     golden_fleet(dir.path());

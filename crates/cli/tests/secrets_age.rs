@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use support::{
-    AGE_PUBLIC, AGE_SECRET, PASSWORD, afield, fails, golden, golden_fleet, ok, run, scratch,
-    success, write, write_key,
+    AGE_PUBLIC, AGE_SECRET, afield, fails, golden, golden_fleet, ok, run, scratch, success, write,
+    write_key,
 };
 
 const MASTER: &str = "org-config/secrets/master/dhis2-secrets.yml";
@@ -254,5 +254,46 @@ fn age_files_are_edited_rekeyed_and_extended() {
         run(dir.path(), &["secrets", "view", "new.yml", "-i", "missing"]),
         1,
     );
-    assert!(told.contains("missing"), "{told} {PASSWORD}");
+    assert!(told.contains("missing"), "{told}");
+}
+
+/// A throwaway operator's key, made by `ssh-keygen -t ed25519 -N "a pass phrase"`.
+const WITH_PASSPHRASE: &str = concat!(
+    "b3BlbnNzaC1rZXktdjEAAAAACmFlczI1Ni1jdHIAAAAGYmNyeXB0AAAAGAAAABDk71A8t0x/Z4+Qz0SOPaozAAAAEAAAAAEAAAAzAAAAC3NzaC1l",
+    "ZDI1NTE5AAAAILtUX8uke4uXKPWgk7+xcDBfNFBWkhBfIJ/ZBddjV/ZHAAAAkB2iCkR/+80sC6evv4nfhU4JaZ75gBeXDSFmkdqYGhnYDLYTx6rD",
+    "5Wnen4i/qV4Ef/WyRsXU8xm87XZ/fQ1+O+aIqofLH6dIgWC9TS1fZgZj+QcGJu96uqkstp8oHrl+PYN5/KC41pUGG24KWO8RLt/9GNsNNOMjktf+",
+    "hLfdKywujvWTZfvqFSSsm3GUteANbQ==",
+);
+const WITH_PASSPHRASE_PUBLIC: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILtUX8uke4uXKPWgk7+xcDBfNFBWkhBfIJ/ZBddjV/ZH";
+
+#[test]
+fn an_operators_key_may_have_a_passphrase() {
+    let dir = scratch();
+    write(&dir.path().join("operators"), WITH_PASSPHRASE_PUBLIC);
+    write(
+        &dir.path().join("id"),
+        support::openssh_file(WITH_PASSPHRASE),
+    );
+    write(&dir.path().join("a.yml"), "secrets: {}\n");
+    ok(
+        dir.path(),
+        &[
+            "secrets",
+            "encrypt",
+            "--age",
+            "--operators",
+            "operators",
+            "a.yml",
+        ],
+    );
+    let view = |passphrase: &str| {
+        let mut command = afield(dir.path(), &["secrets", "view", "a.yml", "-i", "id"]);
+        command
+            .env("AFIELD_IDENTITY_PASSPHRASE", passphrase)
+            .output()
+            .unwrap()
+    };
+    assert_eq!(success(view("a pass phrase")), "secrets: {}\n");
+    assert!(fails(view("wrong"), 1).contains("passphrase of the private key is wrong"));
 }

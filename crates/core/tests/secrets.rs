@@ -757,6 +757,7 @@ fn mutations_never_panic() {
             let _ = vault::vault_id(&text);
             let _ = age::open_host(&bytes, &key);
             let _ = Identity::parse(&text);
+            let _ = Identity::needs_passphrase(&text);
             let _ = Recipient::parse(&text);
             let _ = HostPrivate::from_openssh(&text);
             let _ = HostPublic::from_openssh(&text);

@@ -60,23 +60,31 @@ pub fn golden_fleet(dir: &Path) -> PathBuf {
 
 /// Writes a throwaway private key as an OpenSSH file.
 pub fn write_key(name: &str, dir: &Path) -> PathBuf {
+    let path = dir.join(name);
+    write(&path, openssh_file(&private_body(name)));
+    path
+}
+
+fn private_body(name: &str) -> String {
     let text = fs::read_to_string(golden("inputs/throwaway-keys.json")).unwrap();
     let keys: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let body = keys[name]["openssh_key_v1_base64"].as_str().unwrap();
+    keys[name]["openssh_key_v1_base64"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+/// An OpenSSH private key file around its base64.
+pub fn openssh_file(body: &str) -> String {
     let lines: Vec<&str> = (0..body.len())
         .step_by(70)
         .map(|at| &body[at..body.len().min(at + 70)])
         .collect();
     let kind = "OPENSSH PRIVATE KEY";
-    let path = dir.join(name);
-    write(
-        &path,
-        format!(
-            "-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n",
-            lines.join("\n")
-        ),
-    );
-    path
+    format!(
+        "-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n",
+        lines.join("\n")
+    )
 }
 
 /// A throwaway age key pair, made with rage.

@@ -7,6 +7,9 @@ use zeroize::Zeroizing;
 
 /// The largest private key file that is read, in bytes; an ed25519 key has about 400.
 const MAX_KEY_FILE: usize = 16 << 10;
+/// More rounds of the passphrase's derivation would take minutes.
+#[cfg(feature = "secrets-write")]
+const MAX_ROUNDS: u32 = 1000;
 
 /// Why a key cannot be used to seal or open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,8 +21,11 @@ pub enum KeyError {
     #[error("this is a key of type {0}: secrets can only be sealed to ssh-ed25519 keys")]
     Type(String),
     /// The private key has a passphrase.
-    #[error("this private key has a passphrase: a host's key must be usable without a person")]
+    #[error("this private key has a passphrase (a host's key must be usable without a person)")]
     Passphrase,
+    /// The passphrase does not open the private key.
+    #[error("the passphrase of the private key is wrong, or the key is damaged")]
+    WrongPassphrase,
     /// A point to which anybody could open what is sealed.
     #[error(
         "this public key is a weak point: whatever is sealed to it is open to anybody; make a new key"
@@ -75,19 +81,43 @@ impl HostPublic {
     }
 }
 
+fn read(pem: &str) -> Result<ssh_key::PrivateKey, KeyError> {
+    let damaged = KeyError::Damaged("private");
+    if pem.len() > MAX_KEY_FILE {
+        return Err(damaged);
+    }
+    ssh_key::PrivateKey::from_openssh(pem).map_err(|_| damaged)
+}
+
 /// The private half of a host's ed25519 key; wiped when dropped.
 pub struct HostPrivate {
     seed: Zeroizing<[u8; 32]>,
 }
 
 impl HostPrivate {
-    /// Reads an OpenSSH private key file (`-----BEGIN OPENSSH PRIVATE KEY-----`).
+    /// Reads an OpenSSH private key file (`-----BEGIN OPENSSH PRIVATE KEY-----`) without a passphrase.
     pub fn from_openssh(pem: &str) -> Result<Self, KeyError> {
-        if pem.len() > MAX_KEY_FILE {
+        Self::from_key(&read(pem)?)
+    }
+
+    /// Reads an OpenSSH private key file that has a passphrase, as people's keys should.
+    #[cfg(feature = "secrets-write")]
+    pub fn from_openssh_with(pem: &str, passphrase: &[u8]) -> Result<Self, KeyError> {
+        let key = read(pem)?;
+        if !key.is_encrypted() {
+            return Self::from_key(&key);
+        }
+        // The number of rounds stands in the file; ssh-keygen writes 16 or 24.
+        if matches!(key.kdf(), ssh_key::Kdf::Bcrypt { rounds, .. } if *rounds > MAX_ROUNDS) {
             return Err(KeyError::Damaged("private"));
         }
-        let key =
-            ssh_key::PrivateKey::from_openssh(pem).map_err(|_| KeyError::Damaged("private"))?;
+        Self::from_key(
+            &key.decrypt(passphrase)
+                .map_err(|_| KeyError::WrongPassphrase)?,
+        )
+    }
+
+    fn from_key(key: &ssh_key::PrivateKey) -> Result<Self, KeyError> {
         match key.key_data() {
             KeypairData::Encrypted(_) => Err(KeyError::Passphrase),
             KeypairData::Ed25519(pair) => {

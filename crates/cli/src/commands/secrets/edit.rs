@@ -8,14 +8,14 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use afield_core::secrets::{MAX_PLAINTEXT, master};
+use afield_core::secrets::{MAX_PLAINTEXT, age, master, vault};
 use anyhow::Context as _;
 use clap::Args;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::file;
 use super::keyring::{KeyArgs, Keyring, Lock};
-use super::password::{NEW_VARIABLE, VARIABLE};
+use super::password::{NEW_VARIABLE, PASSPHRASE_VARIABLE, VARIABLE};
 use super::private::{self, PrivateFolder};
 use super::report::Report;
 use crate::context::Context;
@@ -63,7 +63,7 @@ pub fn run(args: &EditArgs, context: &mut Context) -> CommandResult {
         return Ok(Outcome::Done);
     }
     if !args.dry_run {
-        let now = file::read(&args.file, usize::MAX >> 1).unwrap_or_default();
+        let now = file::read(&args.file, age::MAX_FILE.max(vault::MAX_FILE)).unwrap_or_default();
         if *now != *opened.sealed {
             return session.recover(
                 &opened.plain,
@@ -100,6 +100,7 @@ fn run_editor(clear: &Path) -> anyhow::Result<ExitStatus> {
         .arg(clear)
         .env_remove(VARIABLE)
         .env_remove(NEW_VARIABLE)
+        .env_remove(PASSPHRASE_VARIABLE)
         .status()
         .with_context(|| format!("cannot run the editor `{editor}`"))
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use zeroize::Zeroizing;
 
 use super::file;
-use super::password::{Password, PasswordArgs};
+use super::password::{self, Password, PasswordArgs};
 use crate::context::Context;
 use crate::exit::Failure;
 
@@ -24,7 +24,7 @@ const LARGEST_OPERATORS: usize = 1 << 20;
 pub struct KeyArgs {
     #[command(flatten)]
     password: PasswordArgs,
-    /// The private key that opens age files: OpenSSH ed25519 without a passphrase, or an age key file
+    /// The private key that opens age files: OpenSSH ed25519, or an age key file
     #[arg(long, short, value_name = "KEYFILE", env = "AFIELD_IDENTITY")]
     identity: Option<PathBuf>,
 }
@@ -87,7 +87,12 @@ impl<'a> Keyring<'a> {
             );
         };
         let text = file::read_text(path, LARGEST_KEY)?;
-        let identity = Identity::parse(&text).with_context(|| path.display().to_string())?;
+        let identity = if Identity::needs_passphrase(&text) {
+            Identity::parse_with(&text, &password::passphrase(path)?)
+        } else {
+            Identity::parse(&text)
+        };
+        let identity = identity.with_context(|| path.display().to_string())?;
         Ok(self.identity.get_or_init(|| identity))
     }
 

@@ -17,6 +17,8 @@ use crate::exit::Failure;
 pub const VARIABLE: &str = "AFIELD_VAULT_PASSWORD";
 /// The variable that may hold the new password, for `rekey`.
 pub const NEW_VARIABLE: &str = "AFIELD_VAULT_NEW_PASSWORD";
+/// The variable that may hold the passphrase of a private key.
+pub const PASSPHRASE_VARIABLE: &str = "AFIELD_IDENTITY_PASSPHRASE";
 const LONGEST: u64 = 64 << 10;
 
 /// A password, without the blanks around it (as ansible-vault takes it); wiped when dropped.
@@ -66,6 +68,23 @@ impl NewPasswordArgs {
         };
         source.read(&["New vault password: ", "The same again: "])
     }
+}
+
+/// The passphrase of a private key: AFIELD_IDENTITY_PASSPHRASE, else a prompt. Blanks belong to it.
+pub fn passphrase(key: &Path) -> Result<Password, Failure> {
+    if let Some(value) = std::env::var_os(PASSPHRASE_VARIABLE) {
+        return Ok(Zeroizing::new(value.as_bytes().to_vec()));
+    }
+    let asked = from_prompt(&format!("Passphrase of {}: ", key.display())).map_err(|error| {
+        Failure::usage(format!("no passphrase for {}: {error:#}", key.display())).hint(format!(
+            "give it in the variable {PASSPHRASE_VARIABLE}, or use a key without one"
+        ))
+    })?;
+    let end = asked
+        .iter()
+        .rposition(|b| !matches!(b, b'\n' | b'\r'))
+        .map_or(0, |last| last + 1);
+    Ok(Zeroizing::new(asked[..end].to_vec()))
 }
 
 struct Source<'a> {
@@ -154,16 +173,17 @@ fn from_prompt(prompt: &str) -> anyhow::Result<Password> {
         .write(true)
         .open("/dev/tty")
         .context("there is no terminal to ask on")?;
-    terminal.write_all(prompt.as_bytes())?;
     let before = tcgetattr(&terminal)?;
     let mut silent = before.clone();
     silent.local_modes -= LocalModes::ECHO;
     silent.local_modes |= LocalModes::ECHONL;
+    // First silence, then the question: nothing that is typed after it may be shown or lost.
     tcsetattr(&terminal, OptionalActions::Flush, &silent)?;
+    terminal.write_all(prompt.as_bytes())?;
     let mut answer = Zeroizing::new(Vec::with_capacity(4096));
     let read = BufReader::new((&terminal).take(LONGEST)).read_until(b'\n', &mut answer);
     // First the terminal as it was, then what went wrong.
-    tcsetattr(&terminal, OptionalActions::Flush, &before)?;
+    tcsetattr(&terminal, OptionalActions::Now, &before)?;
     read.context("cannot read from the terminal")?;
     Ok(answer)
 }

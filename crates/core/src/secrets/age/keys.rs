@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::AgeError;
 use super::header::Stanza;
-use crate::secrets::hostkey::{HostPrivate, HostPublic};
+use crate::secrets::hostkey::{HostPrivate, HostPublic, KeyError};
 
 pub(super) type FileKey = Zeroizing<[u8; 16]>;
 type Key = Zeroizing<[u8; 32]>;
@@ -135,6 +135,21 @@ impl Identity {
         let key =
             HostPrivate::from_openssh(text).map_err(|error| AgeError::Key(error.to_string()))?;
         Ok(Self::Ssh(key))
+    }
+
+    /// Whether [`Identity::parse`] fails only for want of the passphrase.
+    pub fn needs_passphrase(text: &str) -> bool {
+        !text.contains("AGE-SECRET-KEY-1")
+            && HostPrivate::from_openssh(text).err() == Some(KeyError::Passphrase)
+    }
+
+    /// Reads an OpenSSH private key that has a passphrase.
+    #[cfg(feature = "secrets-write")]
+    pub fn parse_with(text: &str, passphrase: &[u8]) -> Result<Self, AgeError> {
+        let key = HostPrivate::from_openssh_with(text, passphrase);
+        Ok(Self::Ssh(
+            key.map_err(|error| AgeError::Key(error.to_string()))?,
+        ))
     }
 
     /// The public half.

@@ -1,4 +1,6 @@
-//! Secrets against the golden data: vault files, host keys, sealed secrets, and what must be refused.
+//! Secrets against the golden data: vault files, host keys, sealed secrets, age files, and what must be refused.
+//!
+//! The mutation test runs for some seconds; `AFIELD_FUZZ_ROUNDS=100000 cargo test -p afield-core mutations` for minutes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -233,6 +235,10 @@ fn padded_plaintext_byte_for_byte() {
     }
     assert_eq!(plan.skipped.get("lap-kabul"), Some(&Skipped::TurnedOff));
     assert_eq!(plan.skipped.get("prov-new"), Some(&Skipped::NoKey));
+    assert_eq!(
+        plan.unpacked_by_older_hosts,
+        ["bool_false_is_still_extracted"]
+    );
 }
 
 #[test]

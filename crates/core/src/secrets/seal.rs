@@ -36,6 +36,8 @@ pub struct Plan {
     pub hosts: BTreeMap<String, HostPlan>,
     /// Hosts that have secrets and get no entry, and why.
     pub skipped: BTreeMap<String, Skipped>,
+    /// Secrets with the boolean `default_extract: false`, which hosts with the older decrypter unpack all the same.
+    pub unpacked_by_older_hosts: Vec<String>,
 }
 
 /// What will be sealed to one host.
@@ -85,7 +87,14 @@ pub fn plan(hosts: &[Host], secrets: &[MasterSecret]) -> Result<Plan, Vec<Proble
             }
         }
     }
-    let mut plan = Plan::default();
+    let obeyed_only_here = |secret: &&MasterSecret| {
+        secret.extract == Extract::Bool(false) && !secret.servers.is_empty()
+    };
+    let unpacked = secrets.iter().filter(obeyed_only_here);
+    let mut plan = Plan {
+        unpacked_by_older_hosts: unpacked.map(|secret| secret.name.clone()).collect(),
+        ..Plan::default()
+    };
     for (name, secrets) in by_host {
         let host = known[name];
         if !host.generate || host.public_key.trim().is_empty() {

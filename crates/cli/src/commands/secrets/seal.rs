@@ -73,6 +73,13 @@ pub fn run(args: &SealArgs, context: &mut Context) -> CommandResult {
         written.extend(write_age(&fleet, &plan, &operators, args.dry_run)?);
     }
     print(&plan, &written, args.dry_run, context)?;
+    if format != Format::Age && !context.out.json() {
+        for name in &plan.unpacked_by_older_hosts {
+            context.out.line(&format!(
+                "note: `{name}`: hosts with the older tools unpack it, unless its default_extract is \"false\" in quotes"
+            ))?;
+        }
+    }
     Ok(Outcome::Done)
 }
 
@@ -215,7 +222,8 @@ fn print(
             .map(|(name, skipped)| json!({ "host": name, "why": why(skipped) }));
         let (hosts, skipped): (Vec<_>, Vec<_>) = (hosts.collect(), skipped.collect());
         return context.out.value(
-            &json!({ "files": files, "dry_run": dry_run, "bytes_each": length, "hosts": hosts, "skipped": skipped }),
+            &json!({ "files": files, "dry_run": dry_run, "bytes_each": length, "hosts": hosts, "skipped": skipped,
+                "unpacked_by_older_hosts": plan.unpacked_by_older_hosts }),
         );
     }
     for (name, host) in &plan.hosts {

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod common;
+#[path = "secrets/support.rs"]
+mod support;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -103,7 +104,7 @@ fn app_configs_of_the_golden_fleet() {
     );
     assert_eq!(
         dump(&value, Strings::LinesAsBlocks),
-        common::golden_text("outputs/python/generated-app-configs.yml")
+        support::golden_text("outputs/python/generated-app-configs.yml")
     );
 }
 

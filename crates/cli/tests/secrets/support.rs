@@ -181,3 +181,27 @@ pub fn python_tool(name: &str) -> PathBuf {
     });
     venv.join("bin").join(name)
 }
+
+/// A vault file of the golden fleet.
+pub const VAULT: &str = "org-config/secrets/master/dhis2-secrets.yml";
+
+/// The plaintext of a golden vault file.
+pub fn plain(name: &str) -> String {
+    fs::read_to_string(golden("inputs/secrets-plaintext").join(name)).unwrap()
+}
+
+/// Everything below a folder: path to bytes.
+pub fn everything(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(everything(&path));
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            all.push((path, bytes));
+        }
+    }
+    all.sort();
+    all
+}

@@ -1,13 +1,9 @@
 //! `afield secrets` with age files: sealing, editing, and moving there from ansible-vault.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use support::{
+use crate::support::{
     AGE_PUBLIC, AGE_SECRET, afield, fails, golden, golden_fleet, ok, run, scratch, success, write,
     write_key,
 };
@@ -219,7 +215,7 @@ fn age_files_are_edited_rekeyed_and_extended() {
     let second = write_key("nuc-pap", dir.path());
     write(
         &fleet.join("secrets/operators.pub"),
-        format!("{AGE_PUBLIC}\n{}\n", support::public_key("nuc-pap")),
+        format!("{AGE_PUBLIC}\n{}\n", crate::support::public_key("nuc-pap")),
     );
     ok(dir.path(), &["secrets", "rekey", MASTER, "-i", "key"]);
     ok(
@@ -273,7 +269,7 @@ fn an_operators_key_may_have_a_passphrase() {
     write(&dir.path().join("operators"), WITH_PASSPHRASE_PUBLIC);
     write(
         &dir.path().join("id"),
-        support::openssh_file(WITH_PASSPHRASE),
+        crate::support::openssh_file(WITH_PASSPHRASE),
     );
     write(&dir.path().join("a.yml"), "secrets: {}\n");
     ok(

@@ -1,15 +1,11 @@
 //! Secrets, both ways with the real tools: ansible-vault (ansible-core), and PyNaCl with PyYAML as the older decrypter
 //! uses them, and age files with rage (pyrage). They come from PyPI, once, into `target/secrets-venv`.
 
-#![allow(clippy::unwrap_used)]
-
-mod support;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use support::{
+use crate::support::{
     PASSWORD, golden, golden_fleet, ok, python_tool, scratch, success, write, write_key,
 };
 
@@ -188,11 +184,11 @@ fn rage(dir: &Path, args: [&str; 4]) -> Vec<u8> {
 fn rage_opens_what_afield_seals_with_age() {
     let dir = scratch();
     let fleet = golden_fleet(dir.path());
-    write(&dir.path().join("age-key"), support::AGE_SECRET);
+    write(&dir.path().join("age-key"), crate::support::AGE_SECRET);
     let operators = format!(
         "{}\n{}\n",
-        support::public_key("users/amara_okafor"),
-        support::AGE_PUBLIC
+        crate::support::public_key("users/amara_okafor"),
+        crate::support::AGE_PUBLIC
     );
     write(&fleet.join("secrets/operators.pub"), operators);
     ok(dir.path(), &["secrets", "seal", "--format", "age"]);
@@ -219,7 +215,10 @@ fn afield_opens_what_rage_seals() {
     let dir = scratch();
     for text in [&b"x"[..], b"two\nlines\n", &[b'z'; 70_000]] {
         write(&dir.path().join("plain"), text);
-        write(&dir.path().join("public"), support::public_key("nuc-juba"));
+        write(
+            &dir.path().join("public"),
+            crate::support::public_key("nuc-juba"),
+        );
         write_key("nuc-juba", dir.path());
         rage(dir.path(), ["encrypt", "public", "plain", "sealed"]);
         let shown = ok(

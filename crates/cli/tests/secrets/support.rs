@@ -171,7 +171,7 @@ pub fn python_tool(name: &str) -> PathBuf {
                 "ansible-core==2.19.14",
                 "PyNaCl==1.6.2",
                 "PyYAML==6.0.3",
-                "pyrage",
+                "pyrage==1.4.0",
             ];
             let mut pip = Command::new(venv.join("bin/pip"));
             success(pip.args(["install", "-q"]).args(packages).output().unwrap());

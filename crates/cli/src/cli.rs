@@ -76,6 +76,8 @@ pub enum Command {
     Access(commands::access::AccessArgs),
     /// Render the app configs of all hosts
     Configs(commands::configs::ConfigsArgs),
+    /// Read, change and seal the fleet's secrets
+    Secrets(commands::secrets::SecretsArgs),
     /// Print the completion script of a shell
     Completions(commands::completions::CompletionsArgs),
 }

@@ -11,9 +11,12 @@ pub mod host_plan;
 pub mod ids;
 pub mod plan;
 pub mod profile;
+pub mod pyyaml;
 pub mod release;
 pub mod report;
 pub mod rollout;
+#[cfg(feature = "secrets")]
+pub mod secrets;
 pub mod settings;
 pub mod signed;
 pub mod span;

@@ -9,6 +9,7 @@ pub mod explain;
 pub mod keys;
 pub mod release;
 pub mod rollout;
+pub mod secrets;
 pub mod show;
 pub mod status;
 pub mod why;
@@ -31,6 +32,7 @@ pub fn run(command: Command, context: &mut Context) -> CommandResult {
         Command::Status(args) => status::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
         Command::Release(args) => release::run(&args, context),
+        Command::Secrets(args) => secrets::run(args, context),
         Command::Completions(args) => completions::run(&args, context),
     }
 }

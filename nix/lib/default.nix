@@ -1,0 +1,15 @@
+# What Afield's flake offers as `lib`. Pure: needs nixpkgs' `lib` and nothing else.
+{ lib }:
+let
+  folder = import ./folder.nix { inherit lib; };
+  roles = import ./roles.nix { inherit lib; };
+  access = import ./access.nix { inherit lib roles; };
+  waves = import ./waves.nix { inherit lib; };
+in
+{
+  inherit folder roles access waves;
+  types = import ./types.nix { inherit lib; };
+  relayKeys = import ./relay-keys.nix { inherit lib; };
+  deployment = import ./deployment.nix { inherit lib; };
+  mkFleet = import ./mk-fleet.nix { inherit lib folder waves; };
+}

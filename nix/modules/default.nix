@@ -1,0 +1,36 @@
+# Everything for a NixOS host. Each file is one concern and can be imported alone together with ./folder.nix.
+{
+  imports = [
+    ./access.nix
+    ./access-profiles.nix
+    ./agent.nix
+    ./app-configs.nix
+    ./apps.nix
+    ./boot.nix
+    ./crypto.nix
+    ./disko.nix
+    ./docker.nix
+    ./file-systems.nix
+    ./folder.nix
+    ./guard.nix
+    ./hardware.nix
+    ./hosting.nix
+    ./live-system.nix
+    ./lock.nix
+    ./maintenance.nix
+    ./network.nix
+    ./private-key.nix
+    ./relay.nix
+    ./robot.nix
+    ./secrets.nix
+    ./shutdown.nix
+    ./sshd.nix
+    ./sudo.nix
+    ./swap.nix
+    ./system.nix
+    ./traefik.nix
+    ./tunnel.nix
+    ./tunnels.nix
+    ./zabbix.nix
+  ];
+}

@@ -46,14 +46,14 @@ let
 
   readKeys = path: needAttr path [ "keys" ] (readJson path);
 
+  tunnelsIn = path: needAttr path [ "tunnels" "per-host" ];
+
   # Every file of tunnels.d, merged. A host in two files is refused: which port it has must not depend on a file's name.
   readTunnels =
     dir:
     let
       files = filesBySuffix ".json" dir;
-      hostsOf =
-        path:
-        lib.mapAttrs (_: tunnel: { inherit path tunnel; }) (needAttr path [ "tunnels" "per-host" ] (readJson path));
+      hostsOf = path: lib.mapAttrs (_: tunnel: { inherit path tunnel; }) (tunnelsIn path (readJson path));
       add =
         all: path:
         let
@@ -110,5 +110,6 @@ in
     readKeys
     readTunnels
     readRelays
+    tunnelsIn
     ;
 }

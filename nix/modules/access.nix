@@ -15,10 +15,9 @@ let
     cfg.available_permission_profiles.${profile}
       or (throw "users.json gives ${user} the permission profile ${profile} on host ${host}, which does not exist there. There are: ${lib.concatStringsSep ", " (lib.attrNames cfg.available_permission_profiles)}.");
 
-  # Hosts whose key also serves as a key of some user (backups from host to host). The last host comes first, as
-  # existing fleets have it.
+  # Hosts whose key also serves as a key of some user (backups from host to host).
   copies = lib.concatMap (tunnel: map (user: { ${user}.public_keys = [ tunnel.public_key ]; }) tunnel.copy_key_to_users) (
-    lib.reverseList (lib.attrValues config.settings.reverse_tunnel.tunnels)
+    lib.attrValues config.settings.reverse_tunnel.tunnels
   );
 
   account =
@@ -42,15 +41,16 @@ in
   imports = [ ./access-options.nix ];
 
   config = {
+    # Lists of later definitions come first, so a person's own keys stand before those of hosts.
     settings.users.users = lib.mkMerge (
-      [
+      copies
+      ++ [
         fleet.keys
         (lib.mapAttrs (user: profile: profileOf user profile) (afieldLib.roles.resolve fleet.users host))
         (lib.genAttrs fleet.users.globalAdmins (user: profileOf user "admin"))
         # Global admins do not expire: somebody must be able to let the others in again.
         (lib.mapAttrs (_: expires: { inherit expires; }) (removeAttrs fleet.users.expires fleet.users.globalAdmins))
       ]
-      ++ copies
     );
 
     users = {

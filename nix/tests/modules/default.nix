@@ -1,0 +1,37 @@
+# Module tests. `groups.<name>.<case>` is { expected, actual }; `refusals.<name>` is { value, says }: evaluating the value
+# must fail, with each of these words in the message. `cargo nix-tests` runs all of it; see xtask/src/nix_tests.rs.
+{ nixpkgsLib, shared }:
+let
+  lib = import nixpkgsLib;
+  golden = shared + "/golden";
+  testing = import ./evaluate.nix { inherit lib; };
+  args = { inherit lib golden testing; };
+
+  # A case that throws is a failed case, not the end of the run.
+  guarded =
+    case:
+    let
+      result = builtins.tryEval (builtins.deepSeq case.actual (case.actual == case.expected));
+    in
+    if !result.success then
+      {
+        ok = false;
+        why = "the evaluation throws; run it alone to see the message";
+      }
+    else
+      { ok = result.value; } // lib.optionalAttrs (!result.value) { inherit (case) expected actual; };
+  groups = import ./golden-hosts.nix args // import ./errors.nix args // {
+    options = import ./options.nix args;
+    roles = import ./roles.nix args;
+    waves = import ./waves.nix args;
+    fleet = import ./fleet.nix args;
+    access-layers = import ./access-layers.nix args;
+  };
+in
+{
+  names = lib.attrNames groups;
+  groups = lib.mapAttrs (_: lib.mapAttrs (_: guarded)) groups;
+  # For a person who looks into one case.
+  raw = groups;
+  refusals = import ./refusals.nix args;
+}

@@ -1,0 +1,81 @@
+# Deliberate differences from the older modules: golden values as Afield has them. Each is a row in docs/migrate.md.
+{ lib, config }:
+let
+  # The lock page runs as a dynamic user and asks the agent, so it needs neither an account nor a sudo rule.
+  lockUser = "server-lock-button";
+
+  # A relay lets people pass who may log in to a host behind it, to that host's ports, until they expire.
+  # Spelt out for the golden fleet, so that the rule itself is tested and not only repeated.
+  reach = {
+    amara_okafor = [ "9999" "2001" "12001" "2002" "52002" "12002" "3002" "3001" ];
+    bruno_dias = [ "2001" "12001" "2002" "52002" "12002" "3002" "3001" ];
+    chen_wei = [ "2001" "12001" "2002" "52002" "12002" "3002" "3001" ];
+    dr_amal = [ "2001" "12001" "2002" "52002" "12002" "3002" ];
+    ext_lena = [ "2001" "12001" "2002" "52002" "12002" "3001" ];
+    nurse_lucie = [ "2001" "12001" "2002" "52002" "12002" "3002" "3001" ];
+    robot = [ "9999" "2001" "12001" "2002" "52002" "12002" "3002" "3001" ];
+    tnl_juba = [ "2001" "12001" ];
+    zoe_field = [ "2001" "12001" ];
+  };
+  expiry.ext_lena = ''expiry-time="20270331"'';
+  userOf = line: lib.last (lib.splitString " " line);
+  keyTypes = [ "ssh-ed25519 " "sk-ssh-ed25519@openssh.com " "ecdsa-sha2-nistp256 " "ssh-rsa " ];
+  # Options stand before the first key type.
+  restrict =
+    line:
+    let
+      user = userOf line;
+      type = lib.findFirst (type: lib.hasInfix " ${type}" line) (throw "no key in ${line}") keyTypes;
+      parts = lib.splitString " ${type}" line;
+      options = lib.optional (expiry ? ${user}) expiry.${user} ++ map (port: ''permitopen="localhost:${port}"'') reach.${user};
+    in
+    "${lib.concatStringsSep "," ([ (lib.head parts) ] ++ options)} ${type}${lib.last parts}";
+  tunneller = lines: map restrict (lib.filter (line: reach ? ${userOf line}) lines);
+in
+{
+  users =
+    golden:
+    golden
+    // {
+      groups = removeAttrs golden.groups [ lockUser ];
+      users = lib.mapAttrs (
+        name: user: if name == "tunneller" then user // { authorized_keys = tunneller user.authorized_keys; } else user
+      ) (removeAttrs golden.users [ lockUser ]);
+    };
+
+  sudo = golden: golden // { extraRules = lib.filter (rule: rule.users != [ lockUser ]) golden.extraRules; };
+
+  authorizedKeys =
+    user: text:
+    let
+      lines = lib.filter (line: line != "") (lib.splitString "\n" text);
+    in
+    map (line: line + "\n") (if user == "tunneller" then tunneller lines else lines);
+
+  # Hosts evaluate nothing, so they have no nixpkgs to find, and `system.autoUpgrade` is off: its window is the agent's.
+  upgrade = golden: {
+    inherit (golden) maintenance;
+    nix = { inherit (golden.nix) gc settings; };
+  };
+
+  host =
+    golden:
+    removeAttrs golden [
+      # disko's own module declares these.
+      "fileSystems"
+    ]
+    // {
+      # The order of kernel modules has no meaning.
+      boot = golden.boot // {
+        initrd = golden.boot.initrd // lib.optionalAttrs (golden.boot.initrd ? availableKernelModules) {
+          availableKernelModules = lib.sort lib.lessThan golden.boot.initrd.availableKernelModules;
+        };
+      };
+      # Contents of the mounted files are Afield's own, so their hashes differ.
+      oci = if golden.oci == null then null else golden.oci // {
+        containers = lib.mapAttrs (_: one: one // {
+          volumes = map (volume: lib.concatStrings (map (part: if lib.isList part then "<script>-" else part) (builtins.split "<script>/[0-9a-f]+-" volume))) one.volumes;
+        }) golden.oci.containers;
+      };
+    };
+}

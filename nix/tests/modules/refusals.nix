@@ -1,0 +1,41 @@
+# What must not evaluate, and words that its message must have: what is wrong, and what to do.
+{ lib, golden, testing }:
+let
+  inherit (import ./error-cases.nix { inherit lib golden testing; }) cases configOf usersOf folderOf;
+  inherit (testing.afieldLib) waves;
+  hosts = lib.attrNames (testing.afieldLib.folder.load (golden + "/inputs/org-config")).hosts;
+  waveOf = one: (waves.waveOf (import (builtins.toFile "waves.nix" one.waves_file)) hosts).${one.hostname};
+  users = usersOf;
+  tunnels = one: (configOf one).settings.reverse_tunnel.tunnels;
+  hostName = one: (configOf one).settings.network.host_name;
+
+  # Case → how it is evaluated, and the words.
+  wanted = {
+    profile-duplicate = [ users "ann" "two permission profiles" "enable_roles_with_profile" ];
+    with-profile-and-role = [ users "ann" "two permission profiles" ];
+    global-admin-other-profile = [ users "ann" "global_admins" "two permission profiles" ];
+    cycle-self = [ users "circle" "users.roles.a" "users.json" ];
+    role-missing-host = [ users "users.roles.ghost" "h1" "r1, r2" ];
+    role-missing-with-profile = [ users "users.roles.ghost" "h1" "r1" ];
+    global-admins-missing = [ users "global_admins" "missing" "add it" ];
+    key-bad = [ users "settings.users.users.ann.public_keys" "ssh-ed25519 AAAA" ];
+    key-unknown-attr = [ users "settings.users.users.ann.public_key" "does not exist" "public_keys" ];
+    tun-port-1 = [ tunnels "remote_forward_port" "between 2000 and 9999" ];
+    tun-port-1999 = [ tunnels "remote_forward_port" "between 2000 and 9999" ];
+    tun-no-per-host = [ tunnels "tunnels.per-host" "missing" "add it" ];
+    tun-host-name-type = [ tunnels "9bad" ];
+    hostname-adotb = [ hostName "settings.network.host_name" "a.b" ];
+    host-bad-platform = [ (one: (configOf one).settings.hardwarePlatform) "toaster" "hosted-vm" ];
+    option-unknown = [ (one: (configOf one).settings.network) "settings.revers_tunnel" "does not exist" "settings.reverse_tunnel" ];
+    mount-keyfile-readonly = [ (one: (configOf one).systemd.mounts) "settings.crypto.mounts.img.key_file" "read-only" ];
+    wave-duplicate-own = [ waveOf "vm-prod" "two waves" "middleWave, finalWave" ];
+    wave-missing-host = [ waveOf "lap-kabul" "no wave" "firstWave" ];
+  };
+  refused = lib.attrNames (lib.filterAttrs (_: one: !one.ok) cases);
+  untested = lib.subtractLists (lib.attrNames wanted) refused;
+in
+assert lib.assertMsg (untested == [ ]) "golden error cases without a test in refusals.nix: ${toString untested}";
+lib.mapAttrs (name: want: {
+  value = (lib.head want) cases.${name};
+  says = lib.tail want;
+}) wanted

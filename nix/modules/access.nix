@@ -1,7 +1,6 @@
 # Who may log in: people from the fleet folder as accounts, groups and keys.
 { config, lib, pkgs, ... }:
 let
-  inherit (lib) mkOption types;
   afieldLib = import ../lib { inherit lib; };
   cfg = config.settings.users;
   inherit (config.afield) fleet;
@@ -45,11 +44,13 @@ in
     settings.users.users = lib.mkMerge (
       copies
       ++ [
-        fleet.keys
-        (lib.mapAttrs (user: profile: profileOf user profile) (afieldLib.roles.resolve fleet.users host))
+        (afieldLib.inFile fleet.files.keys fleet.keys)
+        (lib.mapAttrs profileOf (afieldLib.roles.resolve fleet.users host))
         (lib.genAttrs fleet.users.globalAdmins (user: profileOf user "admin"))
         # Global admins do not expire: somebody must be able to let the others in again.
-        (lib.mapAttrs (_: expires: { inherit expires; }) (removeAttrs fleet.users.expires fleet.users.globalAdmins))
+        (afieldLib.inFile fleet.files.users (
+          lib.mapAttrs (_: expires: { inherit expires; }) (removeAttrs fleet.users.expires fleet.users.globalAdmins)
+        ))
       ]
     );
 

@@ -86,6 +86,13 @@ in
         else
           either folder.paths.tunnels folder.tunnels afieldLib.folder.readTunnels cfg.tunnels_json_dir_path;
       inherit (folder) relays metadata;
+      # For messages: which file a wrong value stands in.
+      files = {
+        users = cfg.users_json_path;
+        keys = cfg.keys_json_path;
+        tunnels = cfg.tunnels_json_dir_path;
+        inherit (folder.paths) relays;
+      };
     };
     assertions = [
       {

@@ -2,7 +2,9 @@
 { config, lib, ... }:
 let
   inherit (lib) mkOption mkEnableOption types;
-  afieldTypes = (import ../lib { inherit lib; }).types;
+  afieldLib = import ../lib { inherit lib; };
+  afieldTypes = afieldLib.types;
+  inherit (config.afield) fleet;
   cfg = config.settings.reverse_tunnel;
   host = config.settings.network.host_name;
   own = cfg.tunnels.${host} or null;
@@ -91,7 +93,10 @@ in
   };
 
   config = {
-    settings.reverse_tunnel = { inherit (config.afield.fleet) tunnels; relay_servers = config.afield.fleet.relays; };
+    settings.reverse_tunnel = {
+      tunnels = afieldLib.inFile fleet.files.tunnels fleet.tunnels;
+      relay_servers = afieldLib.inFile fleet.files.relays fleet.relays;
+    };
 
     # All hosts know the relays, and GitHub for deployments; no key is ever learned on the way.
     programs.ssh.knownHosts = lib.mapAttrs (_: relay: {

@@ -20,6 +20,7 @@ let
       }
     else
       { ok = result.value; } // lib.optionalAttrs (!result.value) { inherit (case) expected actual; };
+  refusals = import ./refusals.nix args;
   groups = import ./golden-hosts.nix args // import ./errors.nix args // {
     options = import ./options.nix args;
     roles = import ./roles.nix args;
@@ -33,5 +34,6 @@ in
   groups = lib.mapAttrs (_: lib.mapAttrs (_: guarded)) groups;
   # For a person who looks into one case.
   raw = groups;
-  refusals = import ./refusals.nix args;
+  inherit refusals;
+  refusalWords = lib.mapAttrs (_: one: one.says) refusals;
 }

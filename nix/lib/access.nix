@@ -16,12 +16,12 @@ rec {
     in
     lib.mapAttrs apply (everywhere // named);
 
-  # { user = [ host … ]; }: who reaches which hosts through a relay now. Only hosts with a tunnel count, and only
-  # profiles that may log in from afar: a "local" profile is for people who stand in front of the machine.
+  # { user = [ host … ]; }: who reaches which hosts through a relay now. Only hosts that have a tunnel and a file, and
+  # only profiles that may log in from afar: a "local" profile is for people who stand in front of the machine.
   reach =
-    { users, profiles, robot, tunnels }:
+    { users, profiles, robot, tunnels, hosts }:
     let
-      tunnelled = lib.attrNames (lib.filterAttrs (_: tunnel: tunnel.remote_forward_port > 0 && tunnel.public_key != "") tunnels);
+      tunnelled = lib.filter (host: lib.elem host hosts && tunnels.${host}.remote_forward_port > 0) (lib.attrNames tunnels);
       usersOf = host: lib.attrNames (lib.filterAttrs (_: one: one.canTunnel or false) (onHost { inherit users profiles robot; } host));
       pairs = lib.concatMap (host: map (user: { inherit user host; }) (usersOf host)) tunnelled;
     in

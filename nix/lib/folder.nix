@@ -100,6 +100,12 @@ let
       (src + "/default.nix")
       (src + "/deployment_services.nix")
     ];
+    # What is new about the fleet stands beside the folder.
+    settings =
+      let
+        file = src + "/../afield.toml";
+      in
+      lib.optionalAttrs (builtins.pathExists file) (lib.importTOML file);
     waves = import (src + "/waves-and-staging-hosts.nix");
   };
 in

@@ -5,10 +5,6 @@ let
   cfg = config.afield;
   inherit (config.settings) maintenance;
   toml = pkgs.formats.toml { };
-  path = default: mkOption {
-    type = types.str;
-    inherit default;
-  };
   written = toml.generate "agent.toml" cfg.agent.settings;
   # A wrong value fails here, in the build, and not on a host that nobody can reach afterwards.
   checked = pkgs.runCommand "agent.toml" { } ''
@@ -20,40 +16,47 @@ in
   options.afield = {
     enable = mkOption {
       type = types.bool;
-      default = true;
+      # Until the fleet says where its releases are, hosts are upgraded as before.
+      default = cfg.repositories != [ ];
+      defaultText = lib.literalExpression "config.afield.repositories != [ ]";
     };
     package = mkOption {
       type = types.package;
       default = pkgs.afield-agent;
       defaultText = lib.literalExpression "pkgs.afield-agent";
     };
+    fleetName = mkOption {
+      type = types.str;
+      default = cfg.folder.settings.fleet or (throw "afield.toml beside the fleet folder has no `fleet`; hosts need the fleet's name. `afield init` writes the file.");
+      defaultText = lib.literalExpression "`fleet` of afield.toml";
+    };
     repositories = mkOption {
       type = types.listOf types.str;
       default = [ ];
-      description = "Where releases are, first choice first: `https://…`, or a folder as on a USB stick.";
+      example = [ "https://releases.example.org" "file:///media/usb/repository" ];
+      description = "Where releases are, first choice first.";
     };
     hub = mkOption {
       type = types.nullOr types.str;
-      default = null;
+      default = cfg.folder.settings.hub.url or null;
+      defaultText = lib.literalExpression "`hub.url` of afield.toml";
       description = "Where reports go. Without one they stay on the host.";
     };
-    rootMetadata = path "/etc/afield/root.json" // { description = "The trust root that the host starts from."; };
-    hostKey = path config.settings.system.private_key_source // { description = "The key by which the host is known."; };
-    interval = path "15m" // { description = "How often the agent looks for a new assignment."; };
     agent.settings = mkOption {
       inherit (toml) type;
       default = { };
-      description = "The agent's configuration; more than the options above set may stand here.";
+      description = "Keys of agent.toml beyond those that are set here.";
     };
   };
 
   config = lib.mkIf cfg.enable {
     afield.agent.settings = {
       host = config.settings.network.host_name;
-      root = cfg.rootMetadata;
+      fleet = cfg.fleetName;
       inherit (cfg) repositories;
-      host_key = cfg.hostKey;
-      interval = cfg.interval;
+      # The key of tunnels.d: the one by which relays, reports and secrets know the host.
+      host-key = lib.mkDefault config.settings.system.private_key_source;
+      trust-root = lib.mkDefault "/etc/afield/root.json";
     }
     // lib.optionalAttrs (cfg.hub != null) { inherit (cfg) hub; };
 
@@ -64,10 +67,10 @@ in
       wantedBy = [ "multi-user.target" ];
       after = [ "network.target" "nix-daemon.socket" ];
       restartTriggers = [ checked ];
-      # It switches the system from inside of this unit: stopping it there would leave half a system.
+      # It switches the system from inside of this unit: ending it there would leave half a system.
       stopIfChanged = false;
       restartIfChanged = false;
-      # Reports and switching need these; nothing is evaluated on the host.
+      # It imports into the store and sets the profile; nothing is evaluated on the host.
       path = [ config.nix.package ];
       serviceConfig = {
         ExecStart = "${cfg.package}/bin/afield-agent run --config /etc/afield/agent.toml";

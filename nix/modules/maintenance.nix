@@ -65,7 +65,7 @@ in
       branch = lib.mkDefault config.afield.branch;
     };
 
-    systemd.services = lib.mkIf cfg.enable {
+    systemd.services = lib.mkIf (cfg.enable && config.afield.enable) {
       nixos-upgrade = now;
       nixos_rebuild_config = now;
     };

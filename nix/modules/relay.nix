@@ -10,8 +10,21 @@ let
   host = config.settings.network.host_name;
   listed = cfg.relay_servers ? ${host};
 
+  # Who may pass: those who may log in to a host behind the relay, and no others.
+  passing = relayKeys.tunnellerKeys {
+    inherit (cfg) tunnels;
+    inherit (users) users;
+    reach = afieldLib.access.reach {
+      inherit (cfg) tunnels;
+      inherit (config.afield.fleet) users;
+      hosts = lib.attrNames config.afield.folder.hosts ++ lib.attrNames config.afield.folder.ubuntuHosts;
+      profiles = users.available_permission_profiles;
+      robot = if users.robot.enable then users.robot.username else null;
+    };
+  };
+
   key = { config, ... }: {
-    imports = [ (afieldTypes.key (key: afieldTypes.keyLine ([ "restrict" "port-forwarding" ] ++ key.keyOptions ++ key.restrictions) key.publicKey config.username)) ];
+    imports = [ (afieldTypes.key (key: afieldTypes.keyLine ([ "restrict" "port-forwarding" ] ++ key.restrictions ++ key.keyOptions) key.publicKey config.username)) ];
     options.username = mkOption { type = types.str; };
   };
   extraGroups = mkOption {
@@ -30,18 +43,7 @@ in
   };
 
   config = lib.mkMerge [
-    {
-      settings.reverse_tunnel.relay.tunneller.keys = relayKeys.tunnellerKeys {
-        inherit (cfg) tunnels;
-        inherit (users) users;
-        reach = afieldLib.access.reach {
-          inherit (cfg) tunnels;
-          inherit (config.afield.fleet) users;
-          profiles = users.available_permission_profiles;
-          robot = if users.robot.enable then users.robot.username else null;
-        };
-      };
-    }
+    { settings.reverse_tunnel.relay.tunneller.keys = lib.mkIf cfg.relay.enable passing; }
     (lib.mkIf cfg.relay.enable {
       users = {
         users.tunnel = {

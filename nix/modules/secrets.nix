@@ -1,9 +1,10 @@
-# Secrets of the host, opened with its key into memory. They arrive sealed, as host data.
+# Secrets of the host, opened with its key into memory. They arrive sealed.
 { config, lib, ... }:
 let
   inherit (lib) mkOption types;
   cfg = config.settings.system.secrets;
-  folder = ''.*/$'';
+  # With the agent they are host data; without it, the fleet's file is part of the system, as in older fleets.
+  sealed = if config.afield.enable then [ "--config" "/etc/afield/agent.toml" ] else [ "--sealed" "${cfg.src_file}" ];
 in
 {
   options.settings.system.secrets = {
@@ -40,13 +41,13 @@ in
     };
     assertions = [
       {
-        assertion = lib.hasPrefix "/run/" cfg.dest_directory && builtins.match folder cfg.dest_directory != null;
+        assertion = lib.hasPrefix "/run/" cfg.dest_directory && lib.hasSuffix "/" cfg.dest_directory;
         message = "settings.system.secrets.dest_directory is ${cfg.dest_directory}. Choose a folder below /run, ending in /: secrets must not reach a disk.";
       }
     ];
     environment.variables."${config.settings.system.org.env_var_prefix}_SECRETS_DIRECTORY" = cfg.dest_directory;
 
-    # Second in the chain key → secrets → disks → mounts → apps. It needs no network: sealed secrets lie on the disk.
+    # Second in the chain key → secrets → disks → mounts → apps. It needs no network.
     systemd.services.afield-secrets = lib.mkIf cfg.enable {
       description = "Secrets of the host, opened into memory";
       wantedBy = [ "multi-user.target" ];
@@ -56,8 +57,9 @@ in
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;
-        ExecStart = lib.concatStringsSep " " (
-          [ "${config.afield.package}/bin/afield-agent" "secrets" "--config" "/etc/afield/agent.toml" ]
+        ExecStart = lib.escapeShellArgs (
+          [ "${config.afield.package}/bin/afield-agent" "secrets" "--host" cfg.serverName ]
+          ++ sealed
           ++ [ "--key" config.settings.system.private_key "--into" cfg.dest_directory ]
           ++ lib.concatMap (group: [ "--allow-group" group ]) ([ "wheel" ] ++ cfg.allow_groups)
         );

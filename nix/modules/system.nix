@@ -36,6 +36,7 @@ in
       MaxRetentionSec=60day
     '';
     # What one needs when the link is too slow to fetch it.
-    environment.systemPackages = [ config.afield.package pkgs.curl pkgs.htop pkgs.rsync pkgs.tmux pkgs.vim ];
+    environment.systemPackages = [ pkgs.curl pkgs.htop pkgs.rsync pkgs.tmux pkgs.vim ]
+    ++ lib.optional config.afield.enable config.afield.package;
   };
 }

@@ -86,6 +86,8 @@ fn evaluate(lib: &Path, fleet: &Path, store: &Path, only: Option<usize>) -> Resu
         command.args(["--argstr", "only", &format!("host-{host}")]);
     }
     let output = command
+        // Nix reserves much at the start, which would hide what is used.
+        .env("GC_INITIAL_HEAP_SIZE", "1000000")
         .env("NIX_SHOW_STATS", "1")
         .output()
         .context("running nix-instantiate; install Nix (Debian: nix-bin)")?;

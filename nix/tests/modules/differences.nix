@@ -6,18 +6,22 @@ let
 
   # A relay lets people pass who may log in to a host behind it, to that host's ports, until they expire.
   # Spelt out for the golden fleet, so that the rule itself is tested and not only repeated.
+  hq = [ "2001" "2002" "3001" "3002" "12001" "12002" "52002" ];
+  juba = [ "2001" "12001" ];
+  everywhere = [ "2001" "2002" "3001" "3002" "5001" "9999" "12001" "12002" "52002" ];
   reach = {
-    amara_okafor = [ "9999" "2001" "12001" "2002" "52002" "12002" "3002" "3001" ];
-    bruno_dias = [ "2001" "12001" "2002" "52002" "12002" "3002" "3001" ];
-    chen_wei = [ "2001" "12001" "2002" "52002" "12002" "3002" "3001" ];
-    dr_amal = [ "2001" "12001" "2002" "52002" "12002" "3002" ];
-    ext_lena = [ "2001" "12001" "2002" "52002" "12002" "3001" ];
-    nurse_lucie = [ "2001" "12001" "2002" "52002" "12002" "3002" "3001" ];
-    robot = [ "9999" "2001" "12001" "2002" "52002" "12002" "3002" "3001" ];
-    tnl_juba = [ "2001" "12001" ];
-    zoe_field = [ "2001" "12001" ];
+    amara_okafor = everywhere;
+    robot = everywhere;
+    bruno_dias = hq;
+    chen_wei = hq;
+    nurse_lucie = hq;
+    # The one is not on vm-uat, the other not on vm-prod; neither where they have a local profile (lap-kabul).
+    dr_amal = lib.remove "3001" hq;
+    ext_lena = lib.remove "3002" hq;
+    tnl_juba = juba;
+    zoe_field = juba;
   };
-  expiry.ext_lena = ''expiry-time="20270331"'';
+  expiry.ext_lena = [ ''expiry-time="20270331"'' ];
   userOf = line: lib.last (lib.splitString " " line);
   keyTypes = [ "ssh-ed25519 " "sk-ssh-ed25519@openssh.com " "ecdsa-sha2-nistp256 " "ssh-rsa " ];
   # Options stand before the first key type.
@@ -27,9 +31,11 @@ let
       user = userOf line;
       type = lib.findFirst (type: lib.hasInfix " ${type}" line) (throw "no key in ${line}") keyTypes;
       parts = lib.splitString " ${type}" line;
-      options = lib.optional (expiry ? ${user}) expiry.${user} ++ map (port: ''permitopen="localhost:${port}"'') reach.${user};
+      own = lib.removePrefix "restrict,port-forwarding" (lib.head parts);
+      permits = map (port: ''permitopen="localhost:${port}"'') reach.${user};
+      options = lib.concatStringsSep "," ([ "restrict" "port-forwarding" ] ++ permits ++ expiry.${user} or [ ]);
     in
-    "${lib.concatStringsSep "," ([ (lib.head parts) ] ++ options)} ${type}${lib.last parts}";
+    "${options}${own} ${type}${lib.last parts}";
   tunneller = lines: map restrict (lib.filter (line: reach ? ${userOf line}) lines);
 in
 {

@@ -25,6 +25,13 @@ in
       default = pkgs.afield-agent;
       defaultText = lib.literalExpression "pkgs.afield-agent";
     };
+    nixPackage = mkOption {
+      type = types.package;
+      default = pkgs.nix;
+      defaultText = lib.literalExpression "pkgs.nix";
+      internal = true;
+      description = "With what the agent imports into the store.";
+    };
     fleetName = mkOption {
       type = types.str;
       default = cfg.folder.settings.fleet or (throw "afield.toml beside the fleet folder has no `fleet`; hosts need the fleet's name. `afield init` writes the file.");
@@ -71,7 +78,7 @@ in
       stopIfChanged = false;
       restartIfChanged = false;
       # It imports into the store and sets the profile; nothing is evaluated on the host.
-      path = [ config.nix.package ];
+      path = [ cfg.nixPackage ];
       serviceConfig = {
         ExecStart = "${cfg.package}/bin/afield-agent run --config /etc/afield/agent.toml";
         Restart = "always";

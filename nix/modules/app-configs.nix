@@ -19,11 +19,8 @@ in
     };
   };
 
-  config = {
-    settings.system.app_configs = {
-      src_directory = lib.mkDefault (config.afield.folder.src + "/app_configs/generated");
-      dest_directory = lib.mkDefault "/run/.app_configs/";
-    };
-    environment.variables."${config.settings.system.org.env_var_prefix}_CONFIGS_DIRECTORY" = cfg.dest_directory;
+  config.settings.system.app_configs = {
+    src_directory = lib.mkDefault (config.afield.folder.src + "/app_configs/generated");
+    dest_directory = lib.mkDefault "/run/.app_configs/";
   };
 }

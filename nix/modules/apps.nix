@@ -57,6 +57,9 @@ in
     description = "Mount units that apps wait for.";
   };
 
+  # NixOS has this option itself; declared again without a default, it is one and the same.
+  options.lib = lib.mkOption { type = lib.types.attrsOf lib.types.attrs; };
+
   config.lib.ext_lib = {
     inherit mkDeploymentService;
     inherit (afieldLib.deployment) mkSudoStartServiceCmds;

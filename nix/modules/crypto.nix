@@ -60,6 +60,12 @@ in
         mount_options = "acl,noatime,nosuid,nodev";
       };
     };
+    assertions = [
+      {
+        assertion = enabled != { } -> config.settings.system.secrets.enable;
+        message = "encrypted devices (${lib.concatStringsSep ", " (lib.attrNames enabled)}) are opened with a secret, and settings.system.secrets.enable is false. Set it to true.";
+      }
+    ];
     systemd.services = lib.mapAttrs' (_: openUnit) enabled;
     systemd.mounts = map mountUnit (lib.attrValues enabled) ++ lib.optional cfg.encrypted_opt.enable {
       # Homes hold data of patients as soon as somebody copies a file.

@@ -1,36 +1,30 @@
-# Everything for a NixOS host. Each file is one concern and can be imported alone together with ./folder.nix.
+# Everything for a NixOS host. One concern a file.
 {
   imports = [
-    ./access.nix
-    ./access-profiles.nix
-    ./agent.nix
-    ./app-configs.nix
-    ./apps.nix
+    # What hosts of every kind have.
+    ./common.nix
+
+    ./accounts.nix
     ./boot.nix
     ./crypto.nix
     ./disko.nix
     ./docker.nix
     ./file-systems.nix
-    ./folder.nix
     ./guard.nix
     ./hardware.nix
     ./hosting.nix
     ./live-system.nix
     ./lock.nix
-    ./maintenance.nix
     ./network.nix
-    ./private-key.nix
     ./relay.nix
-    ./robot.nix
-    ./secrets.nix
     ./shutdown.nix
     ./sshd.nix
     ./sudo.nix
     ./swap.nix
     ./system.nix
+    ./tidy.nix
     ./traefik.nix
-    ./tunnel.nix
-    ./tunnels.nix
+    ./tunnel-account.nix
     ./zabbix.nix
   ];
 }

@@ -59,6 +59,7 @@ in
         };
       };
     };
+    settings.network.host_name = mkOption { type = afieldLib.types.hostName; };
     settings.org.static_ips.hq_ips = mkOption {
       type = types.listOf types.str;
       default = folder.metadata.hq_outgoing_ips;

@@ -1,4 +1,4 @@
-# When the host is upgraded and tidied up. Upgrades are built centrally; the agent fetches and switches.
+# When the host is upgraded. Upgrades are built centrally; the agent fetches and switches.
 { config, lib, ... }:
 let
   inherit (lib) mkOption mkEnableOption types;
@@ -68,28 +68,6 @@ in
     systemd.services = lib.mkIf (cfg.enable && config.afield.enable) {
       nixos-upgrade = now;
       nixos_rebuild_config = now;
-    };
-
-    nix = {
-      gc = {
-        automatic = cfg.enable;
-        dates = "Wed 03:00";
-        options = "--delete-older-than 30d";
-      };
-      settings = {
-        auto-optimise-store = true;
-        experimental-features = [ "nix-command" "flakes" ];
-        # No list of flakes from the Internet.
-        flake-registry = "";
-        builders-use-substitutes = true;
-        fallback = true;
-        trusted-users = [ "root" "@wheel" ];
-      };
-    };
-    virtualisation.docker.autoPrune = lib.mkIf cfg.docker_prune_timer.enable {
-      enable = true;
-      dates = "Wed 04:00";
-      flags = [ "--all" ];
     };
   };
 }

@@ -1,8 +1,7 @@
-# Name and addresses of the host.
+# Addresses of the host.
 { config, lib, ... }:
 let
   inherit (lib) mkOption types;
-  afieldTypes = (import ../lib { inherit lib; }).types;
   cfg = config.settings.network;
   ifaces = lib.filterAttrs (_: iface: iface.enable) cfg.static_ifaces;
 
@@ -52,7 +51,6 @@ let
 in
 {
   options.settings.network = {
-    host_name = mkOption { type = afieldTypes.hostName; };
     nameservers = mkOption {
       type = types.listOf types.str;
       default = [ ];

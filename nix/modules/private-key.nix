@@ -1,5 +1,5 @@
 # The host's private key: it opens the tunnel and the secrets. A copy lies in memory, readable for the tunnel.
-{ config, lib, pkgs, ... }:
+{ config, lib, ... }:
 let
   inherit (lib) mkOption types;
   cfg = config.settings.system;
@@ -35,18 +35,6 @@ in
     settings.reverse_tunnel.privateTunnelKey = {
       path = lib.mkDefault cfg.private_key;
       group = lib.mkDefault "private-key-access";
-    };
-    users = {
-      groups.private-key-access = { };
-      groups.tunnel = { };
-      users.tunnel = {
-        group = "tunnel";
-        isSystemUser = true;
-        shell = pkgs.shadow;
-        home = cfg.private_key_directory;
-        createHome = true;
-        extraGroups = lib.mkIf (!config.settings.reverse_tunnel.relay.enable) [ "private-key-access" ];
-      };
     };
     # First in the chain key → secrets → disks → mounts → apps.
     systemd.services.afield-private-key = {

@@ -1,7 +1,7 @@
 # A relay: where hosts leave their tunnels and people pass through to them.
 { config, lib, pkgs, ... }:
 let
-  inherit (lib) mkOption mkEnableOption types;
+  inherit (lib) mkOption types;
   afieldLib = import ../lib { inherit lib; };
   inherit (afieldLib) relayKeys;
   afieldTypes = afieldLib.types;
@@ -34,7 +34,6 @@ let
 in
 {
   options.settings.reverse_tunnel.relay = {
-    enable = mkEnableOption "the relay";
     tunnel = { inherit extraGroups; };
     tunneller = {
       inherit extraGroups;

@@ -4,7 +4,12 @@ let
   inherit (lib) mkOption types;
   cfg = config.settings.system.secrets;
   # With the agent they are host data; without it, the fleet's file is part of the system, as in older fleets.
-  sealed = if config.afield.enable then [ "--config" "/etc/afield/agent.toml" ] else [ "--sealed" "${cfg.src_file}" ];
+  sealed = if config.afield.enable then [ "--config" "/etc/afield/agent.toml" ] else [ "--sealed" "${sealedFile}" ];
+  sealedFile =
+    if builtins.pathExists cfg.src_file then
+      cfg.src_file
+    else
+      throw "${toString cfg.src_file} is missing. Write it with `afield secrets seal`, or set settings.system.secrets.enable = false.";
 in
 {
   options.settings.system.secrets = {
@@ -45,7 +50,6 @@ in
         message = "settings.system.secrets.dest_directory is ${cfg.dest_directory}. Choose a folder below /run, ending in /: secrets must not reach a disk.";
       }
     ];
-    environment.variables."${config.settings.system.org.env_var_prefix}_SECRETS_DIRECTORY" = cfg.dest_directory;
 
     # Second in the chain key → secrets → disks → mounts → apps. It needs no network.
     systemd.services.afield-secrets = lib.mkIf cfg.enable {

@@ -1,7 +1,8 @@
 # The rest of what every host of a fleet has in common.
 { config, lib, pkgs, ... }:
 let
-  inherit (lib) mkOption mkEnableOption types;
+  inherit (lib) mkEnableOption;
+  inherit (config.settings) system;
 in
 {
   options.settings.system = {
@@ -35,6 +36,12 @@ in
       SystemMaxUse=500M
       MaxRetentionSec=60day
     '';
+    # Where people and their scripts look for secrets and configs.
+    environment.variables = {
+      "${system.org.env_var_prefix}_SECRETS_DIRECTORY" = system.secrets.dest_directory;
+      "${system.org.env_var_prefix}_CONFIGS_DIRECTORY" = system.app_configs.dest_directory;
+    };
+    afield.nixPackage = config.nix.package;
     # What one needs when the link is too slow to fetch it.
     environment.systemPackages = [ pkgs.curl pkgs.htop pkgs.rsync pkgs.tmux pkgs.vim ]
     ++ lib.optional config.afield.enable config.afield.package;

@@ -80,8 +80,14 @@ let
   folder = toString config.settings.system.tunnels_json_dir_path;
 in
 {
+  options.afield.knownHosts = mkOption {
+    type = types.attrsOf (types.attrsOf types.anything);
+    internal = true;
+    description = "Host keys of relays and of GitHub.";
+  };
   options.settings.reverse_tunnel = {
     enable = mkEnableOption "the tunnel to the relays";
+    relay.enable = mkEnableOption "the relay";
     tunnels = mkOption {
       type = types.attrsOf (types.submodule tunnel);
       default = { };
@@ -99,7 +105,7 @@ in
     };
 
     # All hosts know the relays, and GitHub for deployments; no key is ever learned on the way.
-    programs.ssh.knownHosts = lib.mapAttrs (_: relay: {
+    afield.knownHosts = lib.mapAttrs (_: relay: {
       hostNames = relay.addresses;
       publicKey = relay.public_key;
     }) cfg.relay_servers // {

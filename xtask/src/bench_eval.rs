@@ -171,6 +171,8 @@ fn generate(dir: &Path) -> Result<()> {
     let metadata = r#"{"hq_outgoing_ips": [], "env_var_prefix": "FLEET", "github_org": "example", "config_repo": "fleet", "acme_email_address": "a@example.org"}"#;
     write("json/org-metadata.json", metadata)?;
 
+    write("secrets/generated/generated-secrets.yml", "{}\n")?;
+
     let mut names = String::new();
     for h in 0..HOSTS {
         let _ = write!(names, "\"host-{h}\" ");

@@ -1,4 +1,4 @@
-# Options of people's access. See ./access.nix.
+# Options of people's access. See ./people.nix.
 { config, lib, ... }:
 let
   inherit (lib) mkOption mkEnableOption types;

@@ -10,6 +10,7 @@ in
   inherit folder roles access waves;
   types = import ./types.nix { inherit lib; };
   relayKeys = import ./relay-keys.nix { inherit lib; };
+  sshdMatch = import ./sshd-match.nix { inherit lib; };
   deployment = import ./deployment.nix { inherit lib; };
   # A definition whose errors name the JSON file that it comes from, where nixpkgs can say so.
   inFile = file: value: (lib.mkDefinition or (one: one.value)) { file = toString file; inherit value; };

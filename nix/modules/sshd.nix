@@ -2,12 +2,7 @@
 { config, lib, ... }:
 let
   cfg = config.settings.users;
-  forced = lib.filterAttrs (_: user: user.enable && user.forceCommand != null) cfg.users;
-  forcedBlock = name: user: ''
-    Match User ${name}
-      PermitTTY no
-      ForceCommand ${lib.replaceStrings [ "\\\n" "\n" ] [ "" "" ] user.forceCommand}
-  '';
+  afieldLib = import ../lib { inherit lib; };
 in
 {
   options.settings.sshd.enable = lib.mkOption {
@@ -18,7 +13,6 @@ in
   config = lib.mkIf config.settings.sshd.enable {
     services.openssh = {
       enable = true;
-      # The firewall is opened below for the ports in use.
       openFirewall = true;
       # Nobody adds keys by hand: the fast layer's keys, and those that live in the system.
       authorizedKeysInHomedir = false;
@@ -33,20 +27,7 @@ in
         ClientAliveInterval = 10;
         ClientAliveCountMax = 5;
       };
-      # The first match wins: wheel before the narrower groups.
-      extraConfig = lib.concatStrings (
-        lib.mapAttrsToList forcedBlock forced
-        ++ [
-          ''
-            Match Group wheel
-              AllowTcpForwarding yes
-            Match Group ${cfg.rev-tunnel-group}
-              AllowTcpForwarding remote
-            Match Group ${cfg.fwd-tunnel-group}
-              AllowTcpForwarding local
-          ''
-        ]
-      );
+      extraConfig = afieldLib.sshdMatch { inherit (cfg) users rev-tunnel-group fwd-tunnel-group; };
     };
   };
 }

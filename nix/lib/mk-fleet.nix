@@ -21,6 +21,9 @@ let
   fleet = folder.load src;
   waveOf = waves.waveOf fleet.waves (lib.attrNames fleet.hosts);
 
+  # Files of waves may leave out hosts that do not run NixOS; those come last.
+  ubuntuWave = lib.mapAttrs (name: _: waves.find fleet.waves name "finalWave") fleet.ubuntuHosts;
+
   inputOf =
     wave:
     let
@@ -64,7 +67,9 @@ let
         {
           afield.folder = fleet;
           afield.branch = waves.branchOf fleet.waves name;
+          afield.wave = ubuntuWave.${name};
           afield.hostFile = name;
+          afield.package = lib.mkDefault packagesOf.${ubuntuWave.${name}}.afield-agent;
           nixpkgs.hostPlatform = system;
         }
       ]
@@ -86,7 +91,7 @@ in
   }) nixosConfigurations
   // lib.mapAttrs (name: host: {
     kind = "system-manager";
-    wave = null;
+    wave = ubuntuWave.${name};
     branch = waves.branchOf fleet.waves name;
     system = host;
   }) systemConfigs;

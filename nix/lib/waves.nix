@@ -24,6 +24,9 @@ in
     else
       lib.genAttrs hosts (host: lib.head byHost.${host});
 
+  # The wave of one host, or `otherwise` if it is in none.
+  find = waves: host: otherwise: lib.findFirst (wave: lib.elem host (waves.${wave} or [ ])) otherwise names;
+
   # The branch of the fleet's repository that a host follows.
   branchOf = waves: host: if lib.elem host (waves.stagingHosts or [ ]) then "staging" else "main";
 }

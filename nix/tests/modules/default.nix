@@ -25,6 +25,8 @@ let
     options = import ./options.nix args;
     roles = import ./roles.nix args;
     waves = import ./waves.nix args;
+    template = import ./template.nix args;
+    vm-tests = import ./vm-tests.nix args;
     ubuntu = import ./ubuntu.nix args;
     fleet = import ./fleet.nix args;
     access-layers = import ./access-layers.nix args;

@@ -3,12 +3,13 @@
 let
   afieldLib = import ../../lib { inherit lib; };
   pkgs = import ./packages.nix { inherit lib; };
-  base = {
-    imports = [ ./stand-ins.nix ../../modules ];
+  standIns = {
+    imports = [ ./stand-ins.nix ];
     _module.args = { inherit pkgs; };
     nix.package = pkgs.nix;
     virtualisation.docker.package = pkgs.docker;
   };
+  base.imports = [ standIns ../../modules ];
   evaluate =
     { folder, name, file ? folder.hosts.${name}, modules ? [ ] }:
     lib.evalModules {
@@ -25,7 +26,7 @@ let
     };
 in
 {
-  inherit afieldLib pkgs base evaluate;
+  inherit afieldLib pkgs standIns base evaluate;
   # The organisation's own modules, which existing host files use: see docs/migrate.md.
   orgModules = [ ./org ];
 }

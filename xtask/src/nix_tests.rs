@@ -44,8 +44,38 @@ pub fn run() -> Result<()> {
     for (name, says) in nix.json::<BTreeMap<String, Vec<String>>>("refusalWords")? {
         count.tell(&format!("refusals/{name}"), nix.refuses(&name, &says));
     }
+    scripts(&nix.root, &mut count)?;
     println!("{} passed, {} failed", count.passed, count.failed);
     ensure!(count.failed == 0, "{} Nix tests failed", count.failed);
+    Ok(())
+}
+
+/// Shell scripts of units: each file of `nix/tests/scripts` prints `pass NAME` or `FAIL NAME: WHY` for each of its cases.
+fn scripts(root: &Path, count: &mut Count) -> Result<()> {
+    let mut files: Vec<_> = std::fs::read_dir(root.join("nix/tests/scripts"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    files.sort();
+    for file in files {
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let output = Command::new("bash")
+            .arg(&file)
+            .env("SCRIPTS", root.join("nix/scripts"))
+            .output()
+            .context("running bash")?;
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            match line.split_once(' ') {
+                Some(("pass", name)) => count.tell(&format!("script-{stem}/{name}"), Ok(())),
+                _ => count.tell(&format!("script-{stem}"), Err(line.to_owned())),
+            }
+        }
+        if !output.status.success() {
+            count.tell(
+                &format!("script-{stem}"),
+                Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+            );
+        }
+    }
     Ok(())
 }
 

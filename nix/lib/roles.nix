@@ -1,4 +1,4 @@
-# Which permission profile each person has on a host. Rules: "Resolution" in docs/fleet-folder.md.
+# Which permission profile each person has on a host. An outer profile wins; a circle, a missing role or two profiles are refused.
 { lib }:
 let
   rolePath = role: "users.roles.${role}";

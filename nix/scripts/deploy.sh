@@ -1,4 +1,4 @@
-# One deployment of an app. Steps in the order of "App deployments" in docs/deployments.md; the first failure ends it.
+# One deployment of an app. Steps in the order of "App deployments" in docs/migrate.md; the first failure ends it.
 # DEPLOY_DIR REPO_URL BRANCH PRE_COMPOSE EXTRA_SCRIPT COMPOSE_FILES RESTART FORCE_BUILD ENV_PREFIX SECRETS_DIR CONFIGS_DIR
 set -euo pipefail
 

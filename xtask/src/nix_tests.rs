@@ -91,7 +91,7 @@ impl Case {
 }
 
 /// Collects where two values differ, by path.
-fn differences(path: &str, expected: &Value, actual: &Value, found: &mut Vec<String>) {
+pub fn differences(path: &str, expected: &Value, actual: &Value, found: &mut Vec<String>) {
     match (expected, actual) {
         (Value::Object(want), Value::Object(have)) => {
             let keys: std::collections::BTreeSet<_> = want.keys().chain(have.keys()).collect();
@@ -114,13 +114,14 @@ fn differences(path: &str, expected: &Value, actual: &Value, found: &mut Vec<Str
 
 /// What has been run, told as it goes.
 #[derive(Default)]
-struct Count {
+pub struct Count {
     passed: u32,
     failed: u32,
 }
 
 impl Count {
-    fn tell(&mut self, name: &str, result: std::result::Result<(), String>) {
+    /// Tells and counts one case.
+    pub fn tell(&mut self, name: &str, result: std::result::Result<(), String>) {
         match result {
             Ok(()) => {
                 self.passed += 1;
@@ -135,10 +136,11 @@ impl Count {
 }
 
 /// The evaluator, with what it needs.
-struct Nix {
+pub struct Nix {
     root: PathBuf,
     lib: PathBuf,
-    shared: PathBuf,
+    /// The folder with the golden data.
+    pub shared: PathBuf,
     /// Files that tests write go into a store of their own, so that no daemon and no rights are needed.
     store: tempfile::TempDir,
 }
@@ -182,7 +184,8 @@ impl Nix {
             .context("running nix-instantiate; install Nix (Debian: nix-bin)")
     }
 
-    fn json<T: serde::de::DeserializeOwned>(&self, attribute: &str) -> Result<T> {
+    /// The value of an attribute of the Nix tests.
+    pub fn json<T: serde::de::DeserializeOwned>(&self, attribute: &str) -> Result<T> {
         let output = self.evaluate(attribute)?;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());

@@ -37,6 +37,9 @@ in
   groups = lib.mapAttrs (_: lib.mapAttrs (_: guarded)) groups;
   # For a person who looks into one case.
   raw = groups;
+  # For the comparison with what `afield` resolves.
+  waves = import (golden + "/inputs/org-config/waves-and-staging-hosts.nix");
+  resolved = import ./resolved.nix args;
   inherit refusals;
   refusalWords = lib.mapAttrs (_: one: one.says) refusals;
 }

@@ -74,9 +74,8 @@ in
       wantedBy = [ "multi-user.target" ];
       after = [ "network.target" "nix-daemon.socket" ];
       restartTriggers = [ checked ];
-      # It switches the system from inside of this unit: ending it there would leave half a system.
+      # A new system is switched to in a unit of its own, so that this one may be restarted by it.
       stopIfChanged = false;
-      restartIfChanged = false;
       # It imports into the store and sets the profile; nothing is evaluated on the host.
       path = [ cfg.nixPackage ];
       serviceConfig = {

@@ -37,6 +37,8 @@ in
   groups = lib.mapAttrs (_: lib.mapAttrs (_: guarded)) groups;
   # For a person who looks into one case.
   raw = groups;
+  # agent.toml of each golden host, for the agent itself to check; and one with a wrong value, which it must refuse.
+  agentConfigs = import ./agent-configs.nix args;
   # For the comparison with what `afield` resolves.
   waves = import (golden + "/inputs/org-config/waves-and-staging-hosts.nix");
   resolved = import ./resolved.nix args;

@@ -5,6 +5,7 @@ let
   cfg = config.afield;
   inherit (config.settings) maintenance;
   toml = pkgs.formats.toml { };
+  rootFile = cfg.folder.src + "/../root.json";
   written = toml.generate "agent.toml" cfg.agent.settings;
   # A wrong value fails here, in the build, and not on a host that nobody can reach afterwards.
   checked = pkgs.runCommand "agent.toml" { } ''
@@ -49,6 +50,12 @@ in
       defaultText = lib.literalExpression "`hub.url` of afield.toml";
       description = "Where reports go. Without one they stay on the host.";
     };
+    trustRoot = mkOption {
+      type = types.nullOr types.path;
+      default = if builtins.pathExists rootFile then rootFile else null;
+      defaultText = lib.literalExpression "root.json beside the fleet folder, if it is there";
+      description = "The root.json that `afield keys init` wrote. Without one it must be put at /etc/afield/root.json.";
+    };
     agent.settings = mkOption {
       inherit (toml) type;
       default = { };
@@ -68,6 +75,7 @@ in
     // lib.optionalAttrs (cfg.hub != null) { inherit (cfg) hub; };
 
     environment.etc."afield/agent.toml".source = checked;
+    environment.etc."afield/root.json" = lib.mkIf (cfg.trustRoot != null) { source = cfg.trustRoot; };
 
     systemd.services.afield-agent = lib.mkIf (maintenance.enable && maintenance.nixos_upgrade.enable) {
       description = "Afield agent";

@@ -13,7 +13,7 @@ let
   } // extra;
   names = [
     "afield-agent" "bash" "coreutils" "cryptsetup" "curl" "diffutils" "docker" "docker-compose" "gawk" "git" "gnugrep"
-    "htop" "iproute2" "jq" "lm_sensors" "lvm2" "nix" "openssh" "rsync" "tmux" "vim" "afield"
+    "htop" "iproute2" "jq" "lm_sensors" "lvm2" "nix" "openssh" "rsync" "tmux" "vim" "afield" "afield-hub"
   ];
 in
 lib.genAttrs names (name: package name { })

@@ -4,6 +4,17 @@ let
   inherit (lib) mkOption types;
   cfg = config.settings.network;
   ifaces = lib.filterAttrs (_: iface: iface.enable) cfg.static_ifaces;
+  # Without dhcpcd nothing else would set the addresses.
+  alone = !cfg.dhcpcd.enable;
+  fixed = one: lib.nameValuePair one.iface {
+    ipv4.addresses = [
+      {
+        inherit (one) address;
+        prefixLength = one.prefix_length;
+      }
+    ];
+  };
+  first = lib.head (lib.attrValues ifaces);
 
   iface = { name, ... }: {
     options = {
@@ -68,7 +79,7 @@ in
   config = {
     networking = {
       hostName = cfg.host_name;
-      inherit (cfg) nameservers;
+      nameservers = cfg.nameservers ++ lib.optionals alone (lib.concatMap (one: one.nameservers) (lib.attrValues ifaces));
       useDHCP = lib.mkDefault cfg.dhcpcd.enable;
       dhcpcd = {
         # The same address after a reboot, which people on site write down.
@@ -78,6 +89,11 @@ in
         allowInterfaces = [ "en*" "wl*" ];
         denyInterfaces = [ "eth*" "wlan*" "veth*" "docker*" ];
         extraConfig = lib.concatMapStringsSep "\n\n" block (lib.attrValues ifaces);
+      };
+      interfaces = lib.mkIf alone (lib.mapAttrs' (_: fixed) ifaces);
+      defaultGateway = lib.mkIf (alone && ifaces != { }) {
+        address = first.gateway;
+        interface = first.iface;
       };
     };
     environment.variables = {

@@ -22,7 +22,8 @@ let
       RELAY_ADDRESSES = lib.concatStringsSep " " relay.addresses;
       RELAY_PORTS = lib.concatMapStringsSep " " toString relay.ports;
       FORWARDS = lib.concatStringsSep " " forwards;
-      CONNECT_TIMEOUT = toString own.connectTimeout;
+      # A port that swallows packets must not hold up the next one for minutes.
+      CONNECT_TIMEOUT = toString (lib.min 30 own.connectTimeout);
       IDENTITY = system.private_key;
     };
     path = [ pkgs.openssh ];

@@ -25,6 +25,7 @@ let
     options = import ./options.nix args;
     roles = import ./roles.nix args;
     waves = import ./waves.nix args;
+    hosts = import ./hosts.nix args;
     template = import ./template.nix args;
     vm-tests = import ./vm-tests.nix args;
     ubuntu = import ./ubuntu.nix args;

@@ -32,6 +32,20 @@ let
     wave-duplicate-own = [ waveOf "vm-prod" "two waves" "middleWave, finalWave" ];
     wave-missing-host = [ waveOf "lap-kabul" "no wave" "firstWave" ];
   };
+  # The stand-ins are as strict as NixOS: a wrong name or type of one of its options fails.
+  folder = testing.afieldLib.folder.load (golden + "/inputs/org-config");
+  withModule = module: (testing.evaluate { inherit folder; name = "vm-prod"; modules = testing.orgModules ++ [ module ]; }).config.users.users;
+  strict = {
+    stand-in-wrong-name = {
+      value = withModule { services.opensshd.enable = true; };
+      says = [ "services.opensshd" "does not exist" ];
+    };
+    stand-in-wrong-type = {
+      value = withModule { users.users.root.extraGroups = "wheel"; };
+      says = [ "users.users.root.extraGroups" "list of string" ];
+    };
+  };
+
   refused = lib.attrNames (lib.filterAttrs (_: one: !one.ok) cases);
   untested = lib.subtractLists (lib.attrNames wanted) refused;
 in
@@ -40,3 +54,4 @@ lib.mapAttrs (name: want: {
   value = (lib.head want) cases.${name};
   says = lib.tail want;
 }) wanted
+// strict

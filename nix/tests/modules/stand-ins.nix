@@ -145,6 +145,11 @@ in
       hostName = def (types.strMatching "^$|^[[:alnum:]]([[:alnum:]_-]{0,61}[[:alnum:]])?$") "nixos";
       nameservers = strs;
       useDHCP = def types.bool true;
+      interfaces = def (set { ipv4.addresses = def (listOf (group { address = str; prefixLength = opt types.int; })) [ ]; }) { };
+      defaultGateway = def (nullOr (types.coercedTo types.str (address: { inherit address; }) (group {
+        address = str;
+        interface = def (nullOr types.str) null;
+      }))) null;
       timeServers = def (listOf types.str) (map (n: "${toString n}.nixos.pool.ntp.org") [ 0 1 2 3 ]);
       firewall.allowedTCPPorts = def (listOf types.port) [ ];
       firewall.allowedUDPPorts = def (listOf types.port) [ ];

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench_eval;
 mod bench_fleet;
 mod ci;
 mod demo;
+mod nix_tests;
 mod process;
 mod setup;
 
@@ -28,6 +30,10 @@ enum Task {
     Ci(ci::Args),
     /// Time and memory of check, resolve and audit on a fleet of 10,000 hosts, beside a loader in Python
     BenchFleet(bench_fleet::Args),
+    /// Evaluate the Nix modules on the golden fleet; needs nixpkgs' `lib` in `NIXPKGS_LIB`
+    NixTests,
+    /// CPU and memory of one evaluation for 100 hosts, against one evaluation a host
+    BenchEval,
 }
 
 fn main() -> ExitCode {
@@ -40,6 +46,8 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::BenchFleet(args) => bench_fleet::run(&args),
+        Task::NixTests => nix_tests::run(),
+        Task::BenchEval => bench_eval::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

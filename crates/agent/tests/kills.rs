@@ -16,11 +16,11 @@ use common::Bed;
 
 /// The fault points that one run passes, in order, as `name:n`.
 fn points(bed: &Bed) -> Vec<String> {
-    let log = bed.host.path("fault-points");
-    bed.host
-        .once_with(&[("AFIELD_FAULT_LOG", log.to_str().unwrap())]);
+    let server = Server::start(bed.fleet.path());
+    let host = bed.host.copy(&server);
+    let log = host.path("fault-points");
+    host.once_with(&[("AFIELD_FAULT_LOG", log.to_str().unwrap())]);
     let text = fs::read_to_string(&log).unwrap();
-    fs::remove_file(&log).unwrap();
     let mut points: Vec<String> = text.lines().map(str::to_owned).collect();
     // The detached part counts for itself; a point that both pass by the same number is one.
     let mut seen = std::collections::BTreeSet::new();

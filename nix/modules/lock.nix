@@ -1,5 +1,5 @@
 # The lock page: whoever is on site can take the data of listed servers out of reach with one button.
-# The page runs without rights; it asks the agent, which locks only what it is armed for.
+# The page runs without rights: what locks is the agent.
 { config, lib, ... }:
 let
   inherit (lib) mkOption mkEnableOption types;

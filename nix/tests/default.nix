@@ -4,7 +4,9 @@
 let
   inherit (pkgs) lib;
   withAfield = pkgs.extend self.overlays.default;
-  afield = import ./vm-fleet.nix { inherit lib; modules = self.nixosModules.default; };
+  # Without the overlay of nixosModules.default: the driver gives nodes a package set that they may not change.
+  modules.imports = [ ../modules self.inputs.disko.nixosModules.disko ];
+  afield = import ./vm-fleet.nix { inherit lib modules; };
   scenario = file: withAfield.testers.runNixOSTest (import (./vm + "/${file}") { inherit lib afield; });
 in
 lib.mapAttrs' (file: _: lib.nameValuePair "vm-${lib.removeSuffix ".nix" file}" (scenario file)) (builtins.readDir ./vm)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::process::{self, Programs, find};
-use crate::{demo, setup};
+use crate::{demo, nix_tests, setup};
 
 mod docs;
 mod graph;
@@ -82,11 +82,26 @@ const STAGES: &[Stage] = &[
         run: || docs::check(&Programs::build(false)?),
     },
     Stage {
+        name: "nix",
+        what: "the Nix modules, on the golden fleet",
+        run: nix,
+    },
+    Stage {
         name: "demo",
         what: "cargo demo --once, with the programs that the tests use",
         run: || demo::run(&demo::Args::in_ci()).map(|()| Vec::new()),
     },
 ];
+
+/// nixpkgs' `lib` is no part of the repository, and cannot be fetched where CI runs.
+fn nix() -> Result<Skipped> {
+    if std::env::var_os("NIXPKGS_LIB").is_none() {
+        return Ok(vec![
+            "the Nix tests: NIXPKGS_LIB is not set; it names a checkout of nix-community/nixpkgs.lib".into(),
+        ]);
+    }
+    nix_tests::run().map(|()| Vec::new())
+}
 
 struct Done {
     name: &'static str,

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod agent_config;
 mod bench_eval;
 mod bench_fleet;
 mod ci;
 mod demo;
 mod nix_tests;
+mod one_source;
 mod process;
 mod setup;
 

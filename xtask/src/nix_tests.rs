@@ -44,6 +44,8 @@ pub fn run() -> Result<()> {
     for (name, says) in nix.json::<BTreeMap<String, Vec<String>>>("refusalWords")? {
         count.tell(&format!("refusals/{name}"), nix.refuses(&name, &says));
     }
+    crate::one_source::compare(&nix, &mut count)?;
+    crate::agent_config::check(&nix, &mut count)?;
     scripts(&nix.root, &mut count)?;
     println!("{} passed, {} failed", count.passed, count.failed);
     ensure!(count.failed == 0, "{} Nix tests failed", count.failed);

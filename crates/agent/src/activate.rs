@@ -114,8 +114,7 @@ pub fn start(host: &Host, attempt: &Attempt, system: &StorePath) -> anyhow::Resu
     };
     files::write_atomic_mode(&folder.join("job.json"), &serde_json::to_vec(&job)?, 0o600)?;
     fault::point("activate:job-written");
-    let program = std::env::current_exe().context("the agent's own program is not to be found")?;
-    let mut command = detached(host, &job, &program);
+    let mut command = detached(host, &job)?;
     command
         .arg("activate")
         .arg(&folder)
@@ -133,11 +132,12 @@ pub fn start(host: &Host, attempt: &Attempt, system: &StorePath) -> anyhow::Resu
 }
 
 /// With systemd, as a unit of its own: a switch that restarts the agent's unit leaves it alone.
-fn detached(host: &Host, job: &Job, program: &Path) -> Command {
-    let systemd = host.config.is_machine() && Path::new("/run/systemd/system").exists();
-    if !systemd {
-        return Command::new(program);
+fn detached(host: &Host, job: &Job) -> anyhow::Result<Command> {
+    if !(host.config.is_machine() && Path::new("/run/systemd/system").exists()) {
+        // This very program, also if its file was replaced meanwhile.
+        return Ok(Command::new("/proc/self/exe"));
     }
+    let program = std::env::current_exe().context("the agent's own program is not to be found")?;
     let mut command = Command::new("systemd-run");
     command.args(["--quiet", "--collect", "--wait", "--service-type=exec"]);
     command.arg(format!("--unit=afield-activation-{}", job.id));
@@ -145,7 +145,7 @@ fn detached(host: &Host, job: &Job, program: &Path) -> Command {
         .arg("--description=Afield: make a system current")
         .arg("--")
         .arg(program);
-    command
+    Ok(command)
 }
 
 /// Waits for an activation that an earlier run started.

@@ -18,6 +18,8 @@ use crate::state::State;
 const MAX_QUEUE: usize = 500;
 /// At most this many travel in one request.
 const BATCH: usize = 50;
+/// At most about this many bytes, half of what the hub reads.
+const MAX_BATCH: usize = 512 * 1024;
 /// A signed report has at most this many bytes.
 const MAX_REPORT: u64 = 256 * 1024;
 
@@ -90,46 +92,74 @@ fn waiting(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-#[derive(Debug, Deserialize)]
-struct Answer {
-    seq: u64,
-}
-
 /// Sends what waits, oldest first. Returns how many the hub took.
 pub fn send(host: &Host, state: &mut State) -> anyhow::Result<usize> {
     let Some(hub) = &host.config.hub else {
         return Ok(0);
     };
-    let mut taken = 0;
+    let (mut taken, mut most) = (0, BATCH);
     loop {
-        let paths: Vec<PathBuf> = waiting(&queue(host))?.into_iter().take(BATCH).collect();
-        if paths.is_empty() {
+        let batch = batch(&queue(host), most)?;
+        if batch.is_empty() {
             return Ok(taken);
         }
-        let mut envelopes = Vec::new();
-        for path in &paths {
-            let bytes = files::read_limited(path, MAX_REPORT)?;
-            match Envelope::from_slice(&bytes) {
-                Ok(envelope) => envelopes.push(envelope),
-                // Damaged on disk: it can never be sent.
-                Err(_) => files::remove_if_there(path)?,
+        let envelopes: Vec<&Envelope> = batch.iter().map(|(_, e)| e).collect();
+        match post(host, hub, &envelopes)? {
+            Answer::Taken { seq } => {
+                fault::point("report:sent");
+                // The hub knows a newer one: this host lost its memory, and goes on from there.
+                if seq > state.seq {
+                    state.seq = seq;
+                    state.last_report = None;
+                }
+                batch
+                    .iter()
+                    .try_for_each(|(path, _)| files::remove_if_there(path))?;
+                taken += batch.len();
+                most = BATCH;
+            }
+            // One of them is not to the hub's liking; which, smaller batches tell.
+            Answer::Unacceptable(_) if batch.len() > 1 => most = batch.len() / 2,
+            Answer::Unacceptable(why) => {
+                let (path, _) = &batch[0];
+                fs::rename(path, path.with_extension("refused"))?;
+                bail!("{}: {why}; it is set aside as .refused", path.display());
             }
         }
-        let answer = post(host, hub, &envelopes)?;
-        fault::point("report:sent");
-        // The hub knows a newer one: this host lost its memory, and goes on from there.
-        if answer.seq > state.seq {
-            state.seq = answer.seq;
-            state.last_report = None;
-        }
-        paths
-            .iter()
-            .try_for_each(|path| files::remove_if_there(path))?;
-        taken += paths.len();
     }
 }
 
-fn post(host: &Host, hub: &str, envelopes: &[Envelope]) -> anyhow::Result<Answer> {
+/// The oldest reports that wait, at most `most` and about [`MAX_BATCH`] bytes.
+fn batch(folder: &Path, most: usize) -> anyhow::Result<Vec<(PathBuf, Envelope)>> {
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    for path in waiting(folder)? {
+        let text = files::read_limited(&path, MAX_REPORT)?;
+        let Ok(envelope) = Envelope::from_slice(&text) else {
+            // Damaged on disk: it can never be sent.
+            files::remove_if_there(&path)?;
+            continue;
+        };
+        bytes += text.len();
+        if batch.len() >= most || (bytes > MAX_BATCH && !batch.is_empty()) {
+            break;
+        }
+        batch.push((path, envelope));
+    }
+    Ok(batch)
+}
+
+enum Answer {
+    /// The newest report that the hub knows of this host.
+    Taken { seq: u64 },
+    /// It will never take these as they are.
+    Unacceptable(String),
+}
+
+fn post(host: &Host, hub: &str, envelopes: &[&Envelope]) -> anyhow::Result<Answer> {
+    #[derive(Deserialize)]
+    struct Taken {
+        seq: u64,
+    }
     let url = format!("{}/v1/reports", hub.trim_end_matches('/'));
     let body = serde_json::to_vec(envelopes)?;
     let request = host
@@ -145,9 +175,16 @@ fn post(host: &Host, hub: &str, envelopes: &[Envelope]) -> anyhow::Result<Answer
         .with_config()
         .limit(64 * 1024)
         .read_to_string()?;
+    if matches!(status.as_u16(), 400 | 413 | 422) {
+        return Ok(Answer::Unacceptable(format!(
+            "{url} refuses it: {status} {}",
+            text.trim()
+        )));
+    }
     if !status.is_success() {
         bail!("{url} refuses the reports: {status} {}", text.trim());
     }
-    serde_json::from_str(&text)
-        .with_context(|| format!("{url} answers something else than a hub does"))
+    let answer: serde_json::Result<Taken> = serde_json::from_str(&text);
+    let answer = answer.with_context(|| format!("{url} answers something else than a hub does"))?;
+    Ok(Answer::Taken { seq: answer.seq })
 }

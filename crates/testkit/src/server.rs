@@ -50,6 +50,7 @@ struct Shared {
     keys: BTreeMap<HostName, PublicKey>,
     seq: u64,
     hub_is_down: bool,
+    disliked: Option<u64>,
 }
 
 /// The server; it stops with the test's process.
@@ -103,6 +104,11 @@ impl Server {
     /// Answers 503 to reports, or takes them again.
     pub fn hub_is_down(&self, down: bool) {
         self.lock().hub_is_down = down;
+    }
+
+    /// Answers 400 to every batch with this report in it.
+    pub fn dislike(&self, seq: u64) {
+        self.lock().disliked = Some(seq);
     }
 
     /// What was asked since the last call.
@@ -240,11 +246,14 @@ fn take_reports(
         return stream.write_all(head);
     }
     let envelopes: Vec<Envelope> = serde_json::from_slice(body).unwrap();
-    for envelope in envelopes {
-        let keys: Vec<PublicKey> = shared.keys.values().copied().collect();
-        let report: Report = envelope
-            .open(&keys, 1)
-            .expect("a report is signed by its host");
+    let keys: Vec<PublicKey> = shared.keys.values().copied().collect();
+    let open = |e: Envelope| e.open(&keys, 1).expect("a report is signed by its host");
+    let reports: Vec<Report> = envelopes.into_iter().map(open).collect();
+    if reports.iter().any(|r| Some(r.seq) == shared.disliked) {
+        let head = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+        return stream.write_all(head);
+    }
+    for report in reports {
         if report.seq > shared.seq {
             shared.seq = report.seq;
             shared.reports.push_back(report);

@@ -1,9 +1,11 @@
 //! The audit as one HTML page that a manager reads and prints: nothing is loaded from elsewhere, filters need no server.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use afield_core::fleet::audit::{Audit, Cell};
 use afield_core::fleet::describe;
+use afield_core::host_plan::Via;
 use afield_core::ids::UserName;
 
 /// A matrix with more cells than this is left out; the list says the same.
@@ -99,25 +101,30 @@ fn matrix<'a>(
     page.push_str("</tbody></table></div>\n");
 }
 
+/// What the hosts of one row have in common: person, profile and ways.
+type Alike<'a> = (&'a UserName, &'a str, &'a [Via]);
+
+/// A row for each person, profile and way, with all hosts where they are the same.
 fn list(page: &mut String, audit: &Audit) {
     page.push_str(
-        "<h2>List</h2>\n<table id=\"list\">\n<thead><tr><th>Person</th><th>Host</th><th>Profile</th>\
+        "<h2>List</h2>\n<table id=\"list\">\n<thead><tr><th>Person</th><th>Hosts</th><th>Profile</th>\
          <th>How</th><th>Closed from</th><th>Keys</th></tr></thead>\n<tbody>\n",
     );
-    let mut rows: Vec<(&UserName, &String, &Cell)> = Vec::new();
+    let mut rows: BTreeMap<Alike<'_>, (&Cell, Vec<&str>)> = BTreeMap::new();
     for (host, cells) in &audit.hosts {
-        rows.extend(cells.iter().map(|(user, cell)| (user, host, cell)));
+        for (user, cell) in cells {
+            let row = rows.entry((user, cell.profile.name(), &cell.via));
+            row.or_insert_with(|| (cell, Vec::new())).1.push(host);
+        }
     }
-    rows.sort_by_key(|(user, host, _)| (*user, *host));
-    for (user, host, cell) in rows {
-        let ways: Vec<String> = cell.via.iter().map(describe).collect();
+    for ((user, profile, via), (cell, hosts)) in rows {
+        let ways: Vec<String> = via.iter().map(describe).collect();
         let expires = cell.expires.map(|day| day.to_string()).unwrap_or_default();
         let _ = writeln!(
             page,
-            "<tr{}><td>{user}</td><td>{}</td><td>{}</td><td>{}</td><td>{expires}</td><td>{}</td></tr>",
+            "<tr{}><td>{user}</td><td>{}</td><td>{profile}</td><td>{}</td><td>{expires}</td><td>{}</td></tr>",
             class(cell),
-            escape(host),
-            cell.profile,
+            escape(&hosts.join(", ")),
             escape(&ways.join(" and ")),
             cell.keys,
         );

@@ -109,7 +109,7 @@ pub enum Via {
     /// Through roles.
     Roles {
         /// From the host's role to the one that names the person.
-        path: Vec<String>,
+        path: Arc<[String]>,
         /// The profile that `enable_roles_with_profile` puts in place of the role's own.
         #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
         as_profile: Option<Profile>,

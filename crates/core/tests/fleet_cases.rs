@@ -1,5 +1,6 @@
 //! The golden error cases: what the older tools refuse is refused, by a finding that names file and line.
 
+#![cfg(feature = "fleet")]
 #![allow(clippy::unwrap_used)]
 
 mod common;

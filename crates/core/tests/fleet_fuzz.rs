@@ -2,6 +2,7 @@
 //!
 //! Bounded in time; `AFIELD_FUZZ_SECONDS` makes it longer, `AFIELD_FUZZ_SEED` makes it other.
 
+#![cfg(feature = "fleet")]
 #![allow(clippy::unwrap_used)]
 
 mod common;

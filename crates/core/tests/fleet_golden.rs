@@ -1,5 +1,6 @@
 //! The golden fleet: what resolves, what is rendered, what is audited.
 
+#![cfg(feature = "fleet")]
 #![allow(clippy::unwrap_used)]
 
 mod common;

@@ -1,5 +1,6 @@
 //! One small lie for each code: a fleet in which nothing is wrong, but for one file.
 
+#![cfg(feature = "fleet")]
 #![allow(clippy::unwrap_used)]
 
 mod common;

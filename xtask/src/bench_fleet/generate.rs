@@ -128,9 +128,10 @@ fn users(hosts: usize, random: &mut Random) -> String {
         let people = people.iter().map(|at| format!("\"{}\": \"{}\"", person(*at), profile(*at)));
         let people = people.collect::<Vec<_>>().join(", ");
         // Only towards higher numbers, so that there is no circle.
-        let below = match ROLES - role - 1 {
-            0 => String::new(),
-            rest => format!("\"role_{:03}\"", role + 1 + random.below(rest.min(50))),
+        let rest = ROLES - role - 1;
+        let below = match role % 3 == 0 && rest > 0 {
+            true => format!("\"role_{:03}\"", role + 1 + random.below(rest.min(50))),
+            false => String::new(),
         };
         format!("\n      \"role_{role:03}\": {{ \"enable\": {{ {people} }}, \"enable_roles\": [{below}] }}")
     });

@@ -102,7 +102,7 @@ fn write_audit(args: &AuditArgs, context: &mut Context) -> CommandResult {
         let message = format!("{} is no folder", args.outdir.display());
         return Err(Failure::usage(message).hint("make it first"));
     }
-    let mut json = serde_json::to_string_pretty(&audit)?;
+    let mut json = serde_json::to_string(&audit)?;
     json.push('\n');
     let tables = Table::ALL
         .iter()

@@ -168,67 +168,89 @@ impl Audit {
 
     /// One of the older tables: each row ends in a comma; rows and columns are sorted.
     pub fn csv(&self, table: Table) -> String {
-        let people: Vec<&UserName> = self.people().into_iter().collect();
+        let people: Vec<&str> = self.people().into_iter().map(UserName::as_str).collect();
+        let roles: Vec<&str> = self.roles.keys().map(String::as_str).collect();
+        let mut cells = Cells::default();
         match table {
             Table::Direct => {
-                let hosts: Vec<&String> = self.direct.keys().collect();
-                csv("User ↓ Host →", &people, &hosts, |user, host| {
-                    self.direct[*host].get(*user).map_or("", String::as_str)
-                })
+                let hosts: Vec<&str> = self.direct.keys().map(String::as_str).collect();
+                for (host, given) in self.direct.values().enumerate() {
+                    given
+                        .iter()
+                        .for_each(|(user, name)| cells.add(&people, user.as_str(), host, name));
+                }
+                cells.csv("User ↓ Host →", &people, &hosts)
             }
             Table::Effective => {
                 let robot = UserName::robot();
                 let used = |(host, cells): &(&String, &BTreeMap<UserName, Cell>)| {
                     self.direct.contains_key(*host) || cells.keys().any(|user| *user != robot)
                 };
-                let hosts: Vec<_> = self.hosts.iter().filter(used).collect();
-                let names: Vec<&String> = hosts.iter().map(|(host, _)| *host).collect();
-                csv("User ↓ Host →", &people, &names, |user, host| {
-                    let cell = self.hosts[*host].get(*user);
-                    cell.filter(|cell| !cell.expired)
-                        .map_or("", |cell| cell.profile.name())
-                })
+                let used: Vec<_> = self.hosts.iter().filter(used).collect();
+                let hosts: Vec<&str> = used.iter().map(|(host, _)| host.as_str()).collect();
+                for (host, (_, given)) in used.into_iter().enumerate() {
+                    for (user, cell) in given.iter().filter(|(_, cell)| !cell.expired) {
+                        cells.add(&people, user.as_str(), host, cell.profile.name());
+                    }
+                }
+                cells.csv("User ↓ Host →", &people, &hosts)
             }
             Table::RolesOfHosts => {
-                let hosts: Vec<&String> = self.roles_of_hosts.keys().collect();
-                let roles: Vec<&String> = self.roles.keys().collect();
-                csv("Server ↓ Role →", &hosts, &roles, |host, role| {
-                    if self.roles_of_hosts[*host].contains(*role) {
-                        "enabled"
-                    } else {
-                        ""
+                let hosts: Vec<&str> = self.roles_of_hosts.keys().map(String::as_str).collect();
+                for (host, enabled) in &self.roles_of_hosts {
+                    for role in enabled {
+                        if let Ok(column) = roles.binary_search(&role.as_str()) {
+                            cells.add(&hosts, host, column, "enabled");
+                        }
                     }
-                })
+                }
+                cells.csv("Server ↓ Role →", &hosts, &roles)
             }
             Table::PeopleOfRoles => {
-                let roles: Vec<&String> = self.roles.keys().collect();
-                csv("User ↓ Role →", &roles, &people, |role, user| {
-                    self.roles[*role].get(*user).map_or("", String::as_str)
-                })
+                for (role, given) in &self.roles {
+                    for (user, name) in given {
+                        if let Ok(column) = people.binary_search(&user.as_str()) {
+                            cells.add(&roles, role, column, name);
+                        }
+                    }
+                }
+                cells.csv("User ↓ Role →", &roles, &people)
             }
         }
     }
 }
 
-fn csv<'a, R: ToString, C: ToString>(
-    corner: &str,
-    rows: &[R],
-    columns: &[C],
-    cell: impl Fn(&R, &C) -> &'a str,
-) -> String {
-    let mut out = format!("{corner},");
-    for column in columns {
-        field(&mut out, &column.to_string());
-    }
-    out.push('\n');
-    for row in rows {
-        field(&mut out, &row.to_string());
-        for column in columns {
-            field(&mut out, cell(row, column));
+/// The cells of a table that are not empty: a table of 10,000 hosts and 2,000 people has mostly empty ones.
+#[derive(Default)]
+struct Cells<'a>(Vec<(u32, u32, &'a str)>);
+
+impl<'a> Cells<'a> {
+    /// Adds a cell; one whose row is not in the table (the robot's) is left out. Rows are sorted.
+    fn add(&mut self, rows: &[&str], row: &str, column: usize, text: &'a str) {
+        if let Ok(row) = rows.binary_search(&row) {
+            self.0.push((row as u32, column as u32, text));
         }
-        out.push('\n');
     }
-    out
+
+    fn csv(mut self, corner: &str, rows: &[&str], columns: &[&str]) -> String {
+        self.0.sort_unstable();
+        let mut cells = self.0.into_iter().peekable();
+        let mut out = format!("{corner},");
+        columns.iter().for_each(|column| field(&mut out, column));
+        out.push('\n');
+        for (at, row) in rows.iter().enumerate() {
+            field(&mut out, row);
+            let mut next = 0;
+            while let Some((_, column, text)) = cells.next_if(|cell| cell.0 == at as u32) {
+                (next..column).for_each(|_| out.push(','));
+                field(&mut out, text);
+                next = column + 1;
+            }
+            (next..columns.len() as u32).for_each(|_| out.push(','));
+            out.push('\n');
+        }
+        out
+    }
 }
 
 /// A field and its comma; quoted if it has to be (RFC 4180).

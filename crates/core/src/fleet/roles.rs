@@ -2,8 +2,10 @@
 //!
 //! Work grows with roles × people, not with the number of ways through the graph, which may be exponential.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::model::{Entry, People, ProfileName};
 use super::span::Span;
@@ -28,13 +30,27 @@ struct Step<'a> {
     role: &'a str,
     /// How many roles the way has from here.
     length: usize,
+    /// The names, worked out once for all hosts that come this way.
+    path: OnceCell<Arc<[String]>>,
     next: Option<Rc<Step<'a>>>,
 }
 
 impl<'a> Step<'a> {
     fn before(role: &'a str, next: Option<Rc<Step<'a>>>) -> Rc<Self> {
         let length = 1 + next.as_ref().map_or(0, |step| step.length);
-        Rc::new(Self { role, length, next })
+        Rc::new(Self {
+            role,
+            length,
+            path: OnceCell::new(),
+            next,
+        })
+    }
+}
+
+impl Step<'_> {
+    fn names(&self) -> Arc<[String]> {
+        let steps = std::iter::successors(Some(self), |step| step.next.as_deref());
+        steps.map(|step| step.role.to_owned()).collect()
     }
 }
 
@@ -51,16 +67,10 @@ impl Drop for Step<'_> {
 impl Given<'_> {
     /// The way, for people.
     pub fn via(&self) -> Via {
-        let mut path = Vec::new();
-        let mut step = self.way.as_deref();
-        while let Some(Step { role, next, .. }) = step {
-            path.push((*role).to_owned());
-            step = next.as_deref();
-        }
-        match path.is_empty() {
-            true => Via::Direct,
-            false => Via::Roles {
-                path,
+        match &self.way {
+            None => Via::Direct,
+            Some(step) => Via::Roles {
+                path: step.path.get_or_init(|| step.names()).clone(),
                 as_profile: self.replaced,
             },
         }

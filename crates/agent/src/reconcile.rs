@@ -10,7 +10,7 @@ use crate::nix::Nix;
 use crate::observe::{Observed, current_system, forget_documents, observe};
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
-use crate::verify::{Verified, fetch_assignment, verify};
+use crate::verify::{Verified, fetch_assignments, verify_first};
 use crate::{activate, checks, data, fetch, report};
 
 /// One run plans at most this often: forward and back, each with its tries, and a look at the result.
@@ -40,13 +40,12 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
     let notes = note.into_iter().chain(now.note).collect();
     let mut run = Run::new(host, store, state, now.time, notes, say);
 
-    // 2. Fetch the assignment.
-    let offered = fetch_assignment(host, &run.state).map_err(Refusal::from);
+    // 2. Fetch the assignment, from one source after the other.
+    let offers = fetch_assignments(host);
 
-    // 3. Verify it, and the release that it names.
-    let verified =
-        offered.and_then(|e| e.map(|e| verify(host, &run.state, e, run.now)).transpose());
-    let verified = run.accept(verified)?;
+    // 3. Verify it, and the release that it names, until one is accepted.
+    let (verified, refusal) = verify_first(host, &run.state, offers, run.now);
+    run.accept(verified.as_ref(), refusal.as_ref())?;
 
     for _ in 0..MAX_ROUNDS {
         // 4. Observe.
@@ -72,12 +71,7 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
 pub fn preview(host: &Host) -> anyhow::Result<(Plan, Option<Refusal>)> {
     let (_store, state, _) = Store::open(&host.config.state_dir())?;
     let now = host.now(&state).time;
-    let offered = fetch_assignment(host, &state).map_err(Refusal::from);
-    let verified = offered.and_then(|e| e.map(|e| verify(host, &state, e, now)).transpose());
-    let (verified, refusal) = match verified {
-        Ok(verified) => (verified, None),
-        Err(refusal) => (None, Some(refusal)),
-    };
+    let (verified, refusal) = verify_first(host, &state, fetch_assignments(host), now);
     let observed = observe(host, &Nix::new(&host.config), &state, verified.as_ref())?;
     Ok((plan(&observed.facts), refusal))
 }
@@ -121,16 +115,13 @@ impl<'a> Run<'a> {
     /// after, and notes what was refused.
     fn accept(
         &mut self,
-        verified: Result<Option<Verified>, Refusal>,
-    ) -> anyhow::Result<Option<Verified>> {
-        let verified = match verified {
-            Ok(verified) => verified,
-            Err(refusal) => {
-                self.refuse(&refusal);
-                None
-            }
-        };
-        if let Some(v) = &verified {
+        verified: Option<&Verified>,
+        refusal: Option<&Refusal>,
+    ) -> anyhow::Result<()> {
+        if let Some(refusal) = refusal {
+            self.refuse(refusal);
+        }
+        if let Some(v) = verified {
             let counter = v.assignment.counter;
             let known = self
                 .state
@@ -151,7 +142,7 @@ impl<'a> Run<'a> {
         if self.state.good.release.is_none() && self.state.attempt.is_none() {
             self.state.good.system = current_system(&self.host.config);
         }
-        Ok(verified)
+        Ok(())
     }
 
     fn refuse(&mut self, refusal: &Refusal) {

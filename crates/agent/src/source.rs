@@ -319,28 +319,6 @@ pub fn len(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |m| m.len())
 }
 
-/// The first source's answer that there is; of several failures the one that says most.
-pub fn first<T>(
-    sources: &[Source],
-    mut ask: impl FnMut(&Source) -> Result<T, SourceError>,
-) -> Result<T, SourceError> {
-    let mut worst = None;
-    for source in sources {
-        match ask(source) {
-            Ok(answer) => return Ok(answer),
-            Err(e @ SourceError::NotThere { .. }) => {
-                worst.get_or_insert(e);
-            }
-            Err(e) => worst = Some(e),
-        }
-    }
-    Err(worst.unwrap_or_else(|| SourceError::Failed {
-        place: "the configuration".into(),
-        name: "anything".into(),
-        why: "it names no repository".into(),
-    }))
-}
-
 /// Puts a small file where a later run finds it.
 pub fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {

@@ -47,27 +47,50 @@ pub struct Verified {
     pub data: HostData,
 }
 
-/// Step 2: the newest assignment on offer; the one accepted before if nobody answers.
-pub fn fetch_assignment(host: &Host, state: &State) -> Result<Option<Envelope>, SourceError> {
-    let stored = state.assignment.as_ref().map(|(_, e)| e.clone());
+/// Step 2: what each source offers, asked for one after the other, as the caller goes on.
+pub fn fetch_assignments(host: &Host) -> impl Iterator<Item = Result<Envelope, SourceError>> {
     let name = assignment_name(&host.config.host);
-    let parse = |source: &Source| {
+    host.sources.iter().map(move |source| {
         let bytes = source.get(&name, MAX_ASSIGNMENT)?;
         Envelope::from_slice(&bytes).map_err(|e| SourceError::Failed {
             place: source.place(),
             name: name.clone(),
             why: e.to_string(),
         })
-    };
-    match source::first(&host.sources, parse) {
-        Ok(envelope) => Ok(Some(envelope)),
-        Err(SourceError::NotThere { .. }) => Ok(stored),
-        Err(e) => stored.map(Some).ok_or(e),
+    })
+}
+
+/// Step 3 for all that is offered: the first that is accepted, else the assignment that was accepted before;
+/// and why the others were not. One source that lies does not keep the host from the next one.
+pub fn verify_first(
+    host: &Host,
+    state: &State,
+    offers: impl Iterator<Item = Result<Envelope, SourceError>>,
+    now: Timestamp,
+) -> (Option<Verified>, Option<Refusal>) {
+    let mut refusal: Option<Refusal> = None;
+    for offer in offers {
+        match offer
+            .map_err(Refusal::from)
+            .and_then(|e| verify(host, state, e, now))
+        {
+            Ok(verified) => return (Some(verified), None),
+            // That there is nothing for this host yet is no refusal, and a lie says more than silence.
+            Err(Refusal::Unreachable(SourceError::NotThere { .. })) => {}
+            Err(e) if e.is_silence() => refusal = refusal.or(Some(e)),
+            Err(e) => refusal = Some(e),
+        }
+    }
+    let stored = state.assignment.as_ref().map(|(_, stored)| stored.clone());
+    match stored.map(|e| verify(host, state, e, now)) {
+        Some(Ok(verified)) => (Some(verified), refusal),
+        Some(Err(e)) => (None, refusal.or(Some(e))),
+        None => (None, refusal),
     }
 }
 
 /// Step 3: accepts what both keys agree on, what is fresh, and what is not older than what was seen.
-pub fn verify(
+fn verify(
     host: &Host,
     state: &State,
     envelope: Envelope,

@@ -321,12 +321,14 @@ fn duplicate_signatures_on_metadata() {
 fn snapshot_mixed_from_two_releases() {
     let mut scene = Scene::assigned();
     let metadata = scene.bed.fleet.path().join("metadata");
+    let honest = fs::read(metadata.join("2.snapshot.json")).unwrap();
     fs::copy(
         metadata.join("1.snapshot.json"),
         metadata.join("2.snapshot.json"),
     )
     .unwrap();
     scene.refuses("metadata-mixed");
+    fs::write(metadata.join("2.snapshot.json"), honest).unwrap();
     scene.recovers();
 }
 

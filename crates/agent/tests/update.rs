@@ -5,7 +5,7 @@ mod common;
 
 use afield_core::ids::ReleaseId;
 use afield_core::report::Event;
-use afield_testkit::server::Lie;
+use afield_testkit::server::{Lie, Server};
 use afield_testkit::system::Contract;
 use common::Bed;
 
@@ -324,4 +324,20 @@ fn one_report_that_the_hub_dislikes_does_not_hold_back_the_others() {
         .map(|r| r.seq - last)
         .collect();
     assert!(seqs.starts_with(&[1, 3, 4, 5]), "{seqs:?}");
+}
+
+#[test]
+fn a_source_that_lies_does_not_keep_the_host_from_an_honest_one() {
+    let mut bed = Bed::settled();
+    let liar = Server::start(bed.fleet.path());
+    let toml = bed.host.text("etc/afield/agent.toml");
+    let both = format!("repositories = [\"{}\", ", liar.url());
+    std::fs::write(bed.host.config(), toml.replace("repositories = [", &both)).unwrap();
+    bed.offer("two", Contract::Honest, "config two");
+    for lie in ["assignments/", "timestamp.json", "targets/", "objects/"] {
+        liar.lie(lie, Lie::Content(b"a lie".to_vec()));
+    }
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(bed.host.text("etc/site"), "two");
 }

@@ -312,7 +312,11 @@ impl Hub {
 
     /// How the fleet stands.
     pub async fn status(&self) -> FleetStatus {
-        let state = self.state.lock().await;
+        let mut state = self.state.lock().await;
+        // An operator asks right after publishing. What stands in the way is among the problems.
+        if let Err(error) = self.refresh(&mut state, true).await {
+            crate::log::say(&format!("the repository was not read again: {error}"));
+        }
         let none = BTreeMap::new();
         FleetStatus::of(Sight {
             now: (self.clock)(),

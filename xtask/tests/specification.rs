@@ -34,7 +34,7 @@ fn wrong((path, name): (&str, &str), test: bool) -> Option<String> {
         let after = after.and_then(|rest| rest.strip_prefix(name));
         after.is_some_and(|rest| rest.starts_with(['(', '<']))
     };
-    let Some(at) = lines.iter().position(|line| is_it(&line)) else {
+    let Some(at) = lines.iter().position(is_it) else {
         return Some(format!("{shown}: there is no such function"));
     };
     let mut above = lines[..at].iter().rev();

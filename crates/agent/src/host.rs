@@ -1,6 +1,7 @@
 //! The host as this process sees it: configuration, key, sources and clock.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use afield_core::ids::ObjectId;
@@ -41,7 +42,11 @@ impl Host {
             .collect();
         let key = keys::read_host_key(&config.inside(&config.host_key))?;
         let dir = config.state_dir();
+        // What is kept below is for root: app configs, and later more.
+        let private = fs::Permissions::from_mode(0o700);
         fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
+        fs::set_permissions(&dir, private)
+            .with_context(|| format!("{} cannot be made private", dir.display()))?;
         Ok(Self {
             config,
             sources,

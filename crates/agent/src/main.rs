@@ -253,6 +253,9 @@ fn print(outcome: &Outcome) {
         println!("note: {note}");
     }
     match &outcome.event {
+        Event::Healthy if outcome.good.release.is_none() => {
+            println!("no release of the fleet runs here yet");
+        }
         Event::Healthy => println!("healthy"),
         Event::Unhealthy => println!("UNHEALTHY"),
         Event::Updating { to, done, total } => {

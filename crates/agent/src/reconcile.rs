@@ -132,6 +132,7 @@ impl<'a> Run<'a> {
             if !known || newer {
                 let signed = v.assignment.issued.max(v.created);
                 self.state.assignment = Some((counter, v.envelope.clone()));
+                self.state.rollout_keys = Some(v.rollout_keys.clone());
                 self.state.trust = v.seen.clone();
                 self.state.release_seen = Some(v.assignment.release);
                 self.state.signed_time = self.state.signed_time.max(Some(signed));

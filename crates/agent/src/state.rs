@@ -8,7 +8,7 @@ use afield_core::ids::ReleaseId;
 use afield_core::plan::{Attempt, Generation};
 use afield_core::report::Report;
 use afield_core::signed::Envelope;
-use afield_store::trust::Seen;
+use afield_store::trust::{KeySet, Seen};
 use afield_store::{fault, files};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ pub struct State {
     pub release_seen: Option<ReleaseId>,
     /// The newest assignment that was accepted: its counter and itself.
     pub assignment: Option<(u64, Envelope)>,
+    /// Who could sign assignments when that one was accepted; new keys start a new count.
+    #[serde(default)]
+    pub rollout_keys: Option<KeySet>,
     /// The trust metadata that was accepted.
     pub trust: Seen,
     /// The last generation that passed its checks.
@@ -53,6 +56,7 @@ impl Default for State {
             signed_time: None,
             release_seen: None,
             assignment: None,
+            rollout_keys: None,
             trust: Seen::default(),
             good: Generation {
                 release: None,

@@ -12,7 +12,7 @@ use afield_store::object;
 use afield_store::repository::{
     MAX_PACKED, assignment_name, manifest_name, object_name, open_manifest,
 };
-use afield_store::trust::{self, Seen, TrustError, Trusted};
+use afield_store::trust::{self, KeySet, Seen, TrustError, Trusted};
 use afield_store::{fault, files};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -33,6 +33,8 @@ pub struct Verified {
     pub envelope: Envelope,
     /// What it says.
     pub assignment: Assignment,
+    /// Who may sign assignments.
+    pub rollout_keys: KeySet,
     /// The metadata that was accepted.
     pub seen: Seen,
     /// When the manifest was made.
@@ -111,10 +113,11 @@ fn verify(
     let delivery: Delivery = document(host, &release.delivery)?;
     let data: HostData = document(host, &release.data)?;
     check_documents(host, manifest.release, &release, &closure, &delivery, &data)?;
-    let (created, seen) = (manifest.created, trusted.seen);
+    let (created, seen, rollout_keys) = (manifest.created, trusted.seen, trusted.rollout);
     Ok(Verified {
         envelope,
         assignment,
+        rollout_keys,
         seen,
         created,
         release,
@@ -255,7 +258,9 @@ fn open_assignment(
             host: assignment.host,
         });
     }
-    if let Some((seen, stored)) = &state.assignment {
+    // A thief of the old rollout key may have used up all counters; root has named others since.
+    let same_keys = state.rollout_keys.as_ref().is_none_or(|k| k == keys);
+    if let Some((seen, stored)) = state.assignment.as_ref().filter(|_| same_keys) {
         let (seen, found) = (*seen, assignment.counter);
         if found < seen {
             return Err(Refusal::OlderAssignment { found, seen });

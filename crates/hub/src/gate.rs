@@ -49,7 +49,8 @@ pub fn assign(
     let assigned = memory.rollout.assign(has).clone();
     let mut due = Vec::new();
     for (host, release) in assigned {
-        let Some(next) = assignment(known, &host, release, memory.counter + 1, now) else {
+        let Some(next) = assignment(known, &host, release, memory.counter.saturating_add(1), now)
+        else {
             continue;
         };
         if issued.get(&host).is_none_or(|old| is_due(old, &next, now)) {

@@ -272,7 +272,7 @@ impl Hub {
         (keys.threshold > 1).then(|| {
             format!(
                 "no assignments are signed: the root metadata wants {} rollout keys to sign, and a hub has one; \
-                 set the threshold to 1: afield keys rotate rollout",
+                 such a fleet hands out without a hub, or has root metadata with a threshold of 1",
                 keys.threshold
             )
         })

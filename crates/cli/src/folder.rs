@@ -74,6 +74,11 @@ impl Walk {
                 continue;
             };
             let path = format!("{path}/{name}");
+            // What is no link is inside, as its folder is; asking the disk again takes long for 10,000 hosts.
+            if entry.file_type().is_ok_and(|kind| kind.is_file()) && Sources::is_host(&path) {
+                self.sources.hosts.insert(path);
+                continue;
+            }
             // Follows links: some fleets share files by links within the folder.
             match fs::metadata(self.root.join(&path)) {
                 Ok(meta) if meta.is_dir() => self.folder(&path, depth + 1)?,

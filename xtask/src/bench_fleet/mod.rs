@@ -48,7 +48,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let afield = build()?;
     let python = if args.no_python { None } else { python()? };
     println!("seed {}, fastest of {} runs", args.seed, args.runs.max(1));
-    println!("{:>7}  {:32} {:>9} {:>9}", "hosts", "what", "time", "peak");
+    println!(
+        "{:>7}  {:32} {:>9} {:>9} {:>9}",
+        "hosts", "what", "time", "cpu", "peak"
+    );
     for hosts in [args.hosts, args.hosts * 2] {
         let dir = tempfile::tempdir()?;
         generate::write(dir.path(), hosts, args.seed)?;
@@ -94,8 +97,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 fn print(hosts: usize, what: &str, measured: &Measured) {
-    let (time, peak) = (measured.time.as_secs_f64(), measured.peak as f64 / 1e6);
-    println!("{hosts:>7}  {what:32} {time:>7.2} s {peak:>6.0} MB");
+    let (time, cpu) = (measured.time.as_secs_f64(), measured.cpu.as_secs_f64());
+    let peak = measured.peak as f64 / 1e6;
+    println!("{hosts:>7}  {what:32} {time:>7.2} s {cpu:>7.2} s {peak:>6.0} MB");
 }
 
 /// The fastest of several runs, with the highest peak.
@@ -105,6 +109,7 @@ fn best(runs: usize, one: impl Fn() -> anyhow::Result<Measured>) -> anyhow::Resu
         let next = one()?;
         best = Measured {
             time: best.time.min(next.time),
+            cpu: best.cpu.min(next.cpu),
             peak: best.peak.max(next.peak),
         };
     }

@@ -305,3 +305,26 @@ fn a_store_path_that_was_changed_is_not_packed() {
     );
     assert!(!field.path("repository/metadata/timestamp.json").exists());
 }
+
+#[test]
+fn refreshing_signs_anew_and_makes_no_release() {
+    let field = fleet();
+    field
+        .run(&["release", "--keys", "keys", "--refresh"])
+        .code(3);
+    field.run(&["release", "--keys", "keys"]).code(0);
+    let timestamp = field.path("repository/metadata/timestamp.json");
+    let before = std::fs::read(&timestamp).unwrap();
+    field
+        .run(&["release", "--keys", "keys", "--refresh", "--dry-run"])
+        .code(0);
+    assert_eq!(std::fs::read(&timestamp).unwrap(), before);
+    let said = field
+        .run(&["release", "--keys", "keys", "--refresh", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(said["refreshed"], 1, "{said}");
+    assert_ne!(std::fs::read(&timestamp).unwrap(), before);
+    let (_, manifest) = manifest(&field, 1);
+    assert_eq!(manifest.release.0, 1);
+}

@@ -94,15 +94,50 @@ impl Default for Trust {
     }
 }
 
-/// `[[checks]]`.
+/// `[[checks]]`. Unknown keys are refused: a misspelt `contains` would make a check that always passes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "serde_json::Map<String, serde_json::Value>")]
 pub struct DeclaredCheck {
     /// Which hosts; all if empty.
-    #[serde(default)]
     pub hosts: Vec<HostName>,
     /// The check; `{host}` and the host's `vars` are put into its texts.
     #[serde(flatten)]
     pub check: Check,
+}
+
+impl TryFrom<serde_json::Map<String, serde_json::Value>> for DeclaredCheck {
+    type Error = String;
+    fn try_from(mut keys: serde_json::Map<String, serde_json::Value>) -> Result<Self, String> {
+        let kind = keys
+            .get("type")
+            .and_then(|t| t.as_str())
+            .unwrap_or_default();
+        let own: &[&str] = match kind {
+            "http" => &["url", "status", "contains"],
+            "tcp" => &["address"],
+            "command" => &["command"],
+            "unit" => &["unit"],
+            "file" => &["path", "contains"],
+            _ => return Err("a check's type is http, tcp, command, unit or file".into()),
+        };
+        let all = ["name", "type", "hosts", "deadline", "tries", "pause", "log"];
+        if let Some(key) = keys
+            .keys()
+            .find(|k| !own.contains(&k.as_str()) && !all.contains(&k.as_str()))
+        {
+            let own = own.join(", ");
+            return Err(format!(
+                "unknown key {key:?}; a check of type {kind} has {own}, {}",
+                all.join(", ")
+            ));
+        }
+        let hosts = keys
+            .remove("hosts")
+            .unwrap_or_else(|| serde_json::Value::Array(Vec::new()));
+        let hosts = serde_json::from_value(hosts).map_err(|e| format!("hosts: {e}"))?;
+        let check = serde_json::from_value(keys.into()).map_err(|e| e.to_string())?;
+        Ok(Self { hosts, check })
+    }
 }
 
 /// `[hosts.NAME]`.
@@ -197,5 +232,30 @@ impl Settings {
         out.push_str(rest);
         *text = out;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_key_of_a_check_is_refused() {
+        let parse =
+            |text: &str| serde_json::from_str::<DeclaredCheck>(text).map_err(|e| e.to_string());
+        let good =
+            r#"{"name":"web","type":"http","url":"http://x/","contains":"ok","hosts":["ab"]}"#;
+        assert_eq!(parse(good).unwrap().hosts.len(), 1);
+        let error = parse(&good.replace("contains", "contain")).unwrap_err();
+        assert!(
+            error.contains("contain") && error.contains("url, status, contains"),
+            "{error}"
+        );
+        assert!(
+            parse(&good.replace("http\"", "htp\""))
+                .unwrap_err()
+                .contains("type is http")
+        );
     }
 }

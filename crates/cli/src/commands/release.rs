@@ -42,6 +42,9 @@ pub struct ReleaseArgs {
     /// Repeat the systems and host data of this release; Nix is not needed
     #[arg(long, value_name = "RELEASE")]
     like: Option<ReleaseId>,
+    /// Only sign the published releases anew, so that they stay fresh; nothing is built
+    #[arg(long, conflicts_with_all = ["like", "without_failed"])]
+    refresh: bool,
     /// Publish although some hosts do not build; they are left out and stay as they are
     #[arg(long, conflicts_with = "like")]
     without_failed: bool,
@@ -59,6 +62,9 @@ pub fn run(args: &ReleaseArgs, context: &mut Context) -> CommandResult {
         false => Some(lock(&project)?),
     };
     let published = Published::open(&project, &args.keys)?;
+    if args.refresh {
+        return refresh(args, &project, &published, context);
+    }
     let report = match args.like {
         Some(like) => repeat(args, like, &project, &published)?,
         None => make(args, &project, &published, context)?,
@@ -66,6 +72,33 @@ pub fn run(args: &ReleaseArgs, context: &mut Context) -> CommandResult {
     match context.out.json() {
         true => context.out.value(&report)?,
         false => print(&report, context)?,
+    }
+    Ok(Outcome::Done)
+}
+
+/// Signs what is published anew.
+fn refresh(
+    args: &ReleaseArgs,
+    project: &Project,
+    published: &Published,
+    context: &mut Context,
+) -> CommandResult {
+    let expires = in_days(project.settings.trust.release_days)?;
+    let Some(newest) = published.newest.as_ref().map(|m| m.release) else {
+        return Err(Failure::refused("nothing is published yet")
+            .hint("publish a release first: afield release --keys DIR"));
+    };
+    if !args.dry_run {
+        published.refresh(expires)?;
+    }
+    if context.out.json() {
+        let report =
+            serde_json::json!({ "refreshed": newest, "expires": expires, "dry_run": args.dry_run });
+        context.out.value(&report)?;
+    } else {
+        let done = if args.dry_run { "would be" } else { "are" };
+        let line = format!("the releases up to {newest} {done} signed anew, valid until {expires}");
+        context.out.line(&line)?;
     }
     Ok(Outcome::Done)
 }

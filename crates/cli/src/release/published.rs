@@ -138,11 +138,29 @@ impl Published {
         while releases.len() > KEPT {
             releases.pop_first();
         }
+        self.sign(&releases, expires)
+    }
+
+    /// Signs the releases that are published anew.
+    pub fn refresh(&self, expires: Timestamp) -> Result<(), Failure> {
+        match &self.trusted {
+            Some(trusted) => self.sign(&trusted.releases, expires),
+            None => Ok(()),
+        }
+    }
+
+    fn sign(
+        &self,
+        releases: &BTreeMap<ReleaseId, ObjectRef>,
+        expires: Timestamp,
+    ) -> Result<(), Failure> {
         let metadata = self.repository.metadata();
-        trust::publish(&metadata, &self.root, &releases, expires, &self.seed)?;
+        trust::publish(&metadata, &self.root, releases, expires, &self.seed)?;
         // Read back as a host reads it: what it would refuse must not be called done.
         let trusted = trust::load(&metadata, &self.root, None)?;
-        self.repository.manifest(&trusted, manifest.release)?;
+        if let Some(newest) = trusted.releases.keys().last() {
+            self.repository.manifest(&trusted, *newest)?;
+        }
         Ok(())
     }
 }

@@ -46,7 +46,7 @@ pub struct Ended {
     pub ok: bool,
 }
 
-/// Name of an attempt's newest activation.
+/// Name of an attempt's newest activation. After a reboot, what an earlier boot did counts no more.
 fn id(attempt: &Attempt) -> String {
     let way = match attempt.direction {
         Direction::Forward => "to",
@@ -54,7 +54,9 @@ fn id(attempt: &Attempt) -> String {
     };
     let release = attempt.to.release.map(|r| r.0).unwrap_or_default();
     let system = attempt.to.system.as_ref().map_or("", |s| s.hash_part());
-    format!("{way}-{release}-{system}-{}", attempt.activations)
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot = boot.split('-').next().unwrap_or_default();
+    format!("{way}-{release}-{system}-{}-{boot}", attempt.activations)
 }
 
 fn folder(host: &Host) -> PathBuf {
@@ -102,6 +104,14 @@ pub fn tail_of(path: &Path) -> String {
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
+/// Forgets how an earlier activation ended, before a new one is written down.
+pub fn forget(host: &Host) -> anyhow::Result<()> {
+    let folder = folder(host);
+    fs::create_dir_all(&folder)?;
+    files::remove_if_there(&folder.join("result.json"))?;
+    Ok(files::sync_dir(&folder)?)
+}
+
 /// Starts an activation and waits until it ends; false if it left no result. Its count in `attempt` is
 /// already written down.
 pub fn start(host: &Host, attempt: &Attempt, system: &StorePath) -> anyhow::Result<bool> {
@@ -141,6 +151,11 @@ fn detached(host: &Host, job: &Job) -> anyhow::Result<Command> {
     let mut command = Command::new("systemd-run");
     command.args(["--quiet", "--collect", "--wait", "--service-type=exec"]);
     command.arg(format!("--unit=afield-activation-{}", job.id));
+    // PID 1 knows neither where Nix is nor how this agent was told to use it.
+    let passed = |name: &str| name == "PATH" || name.starts_with("NIX_");
+    for (name, value) in std::env::vars().filter(|(name, _)| passed(name)) {
+        command.arg(format!("--setenv={name}={value}"));
+    }
     command
         .arg("--description=Afield: make a system current")
         .arg("--")

@@ -18,16 +18,13 @@ const MAX_SEARCHED: u64 = 64 * 1024;
 /// How often a running command is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Runs the checks, each with its tries; `patient` is false for a look at a host that did not change.
-pub fn run(host: &Host, checks: &[Check], patient: bool) -> Vec<CheckResult> {
-    checks
-        .iter()
-        .map(|check| run_one(host, check, patient))
-        .collect()
+/// Runs the checks, each with its tries.
+pub fn run(host: &Host, checks: &[Check]) -> Vec<CheckResult> {
+    checks.iter().map(|check| run_one(host, check)).collect()
 }
 
-fn run_one(host: &Host, check: &Check, patient: bool) -> CheckResult {
-    let most = if patient { check.tries.max(1) } else { 1 };
+fn run_one(host: &Host, check: &Check) -> CheckResult {
+    let most = check.tries.max(1);
     let mut tries = 0;
     loop {
         tries += 1;

@@ -54,22 +54,29 @@ fn fetch_one(host: &Host, item: &Missing, mut progress: impl FnMut(u64)) -> anyh
     let name = object_name(&item.object.id);
     let mut refusal: Option<Refusal> = None;
     for source in &host.sources {
-        if let Err(e) = source.resume(&name, &part, item.object.size, &mut progress) {
-            refusal.get_or_insert(e.into());
-            continue;
-        }
-        match object::prove_bytes(&part, &item.object) {
-            Ok(()) => {
-                fault::point("fetch:proved");
-                fs::rename(&part, &path)?;
-                files::sync_dir(&host.own("downloads"))?;
-                fault::point("fetch:kept");
-                return Ok(());
+        // What another source left half may be a lie; then this one is asked for all of it.
+        let mut tries = if part.exists() { 2 } else { 1 };
+        while tries > 0 {
+            tries -= 1;
+            if let Err(e) = source.resume(&name, &part, item.object.size, &mut progress) {
+                if refusal.as_ref().is_none_or(Refusal::is_silence) {
+                    refusal = Some(e.into());
+                }
+                break;
             }
-            // Nothing tells which bytes are wrong, so all are fetched again, from the next source.
-            Err(e) => {
-                files::remove_if_there(&part)?;
-                refusal = Some(e.into());
+            match object::prove_bytes(&part, &item.object) {
+                Ok(()) => {
+                    fault::point("fetch:proved");
+                    fs::rename(&part, &path)?;
+                    files::sync_dir(&host.own("downloads"))?;
+                    fault::point("fetch:kept");
+                    return Ok(());
+                }
+                // Nothing tells which bytes are wrong, so all are fetched again.
+                Err(e) => {
+                    files::remove_if_there(&part)?;
+                    refusal = Some(e.into());
+                }
             }
         }
     }
@@ -131,6 +138,9 @@ pub fn import(
             why: format!("{e:#}"),
         }
     })?;
+    // Nix has registered the paths; their bytes must be on the disk before the objects go.
+    nix.sync()
+        .context("the Nix store cannot be written to the disk")?;
     fault::point("import:done");
     clean(host, &[])
 }

@@ -182,6 +182,7 @@ fn describe(step: &afield_core::plan::Step) -> String {
         Step::Await { system } => format!("wait for the activation of {system}"),
         Step::Prove => "prove it by the checks, or roll back".into(),
         Step::Commit => "write it down as the last good state".into(),
+        Step::GiveUp { why } => format!("give up, and tell: {why}"),
         Step::RollBack { why } => format!("roll back: {why}"),
         Step::Watch => "run the checks and report".into(),
     }

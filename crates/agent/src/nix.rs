@@ -81,6 +81,14 @@ impl Nix {
         written
     }
 
+    /// Writes the file system of the store to the disk. Nix itself does that for paths since 2.25 at most,
+    /// and only if asked to.
+    pub fn sync(&self) -> anyhow::Result<()> {
+        let root = self.root.as_deref().unwrap_or(Path::new("/"));
+        let store = std::fs::File::open(root.join("nix/store"))?;
+        Ok(rustix::fs::syncfs(&store)?)
+    }
+
     /// Makes a system the newest generation of the profile, so that it boots and is not collected.
     pub fn set_profile(&self, system: &StorePath) -> anyhow::Result<()> {
         if let Some(folder) = self.profile.parent() {

@@ -44,7 +44,7 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
     let offers = fetch_assignments(host);
 
     // 3. Verify it, and the release that it names, until one is accepted.
-    let (verified, refusal) = verify_first(host, &run.state, offers, run.now);
+    let (verified, refusal) = verify_first(host, &mut run.state, offers, run.now);
     run.accept(verified.as_ref(), refusal.as_ref())?;
 
     for _ in 0..MAX_ROUNDS {
@@ -69,9 +69,9 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
 
 /// Steps 1 to 5 without changing anything but the agent's own folder: what a run would do.
 pub fn preview(host: &Host) -> anyhow::Result<(Plan, Option<Refusal>)> {
-    let (_store, state, _) = Store::open(&host.config.state_dir())?;
+    let (_store, mut state, _) = Store::open(&host.config.state_dir())?;
     let now = host.now(&state).time;
-    let (verified, refusal) = verify_first(host, &state, fetch_assignments(host), now);
+    let (verified, refusal) = verify_first(host, &mut state, fetch_assignments(host), now);
     let observed = observe(host, &Nix::new(&host.config), &state, verified.as_ref())?;
     Ok((plan(&observed.facts), refusal))
 }
@@ -128,19 +128,19 @@ impl<'a> Run<'a> {
                 .assignment
                 .as_ref()
                 .is_some_and(|(c, _)| *c == counter);
-            let newer = self.state.trust.timestamp != v.seen.timestamp;
-            if !known || newer {
-                let signed = v.assignment.issued.max(v.created);
+            if !known {
+                // One key alone, or one wrong clock, must not move a host's time.
+                let signed = v.assignment.issued.min(v.created);
                 self.state.assignment = Some((counter, v.envelope.clone()));
                 self.state.rollout_keys = Some(v.rollout_keys.clone());
-                self.state.trust = v.seen.clone();
                 self.state.release_seen = Some(v.assignment.release);
                 self.state.signed_time = self.state.signed_time.max(Some(signed));
                 self.store.save(&self.state, "accept")?;
             }
         }
         // Before its first release, what is there is what the host goes back to.
-        if self.state.good.release.is_none() && self.state.attempt.is_none() {
+        let untouched = self.state.attempt.is_none() && self.state.quarantined.is_empty();
+        if self.state.good.release.is_none() && untouched {
             self.state.good.system = current_system(&self.host.config);
         }
         Ok(())
@@ -209,7 +209,7 @@ impl<'a> Run<'a> {
 
     fn step(&mut self, step: Step, verified: Option<&Verified>) -> anyhow::Result<Next> {
         match step {
-            Step::Lack { needed, free } => return Err(Refusal::NoSpace { needed, free }.into()),
+            Step::Lack { needed, free } => self.refuse(&Refusal::NoSpace { needed, free }),
             Step::Fetch { missing, bytes } => {
                 self.announce(bytes)?;
                 fetch::fetch(self.host, &missing, |done, total| {
@@ -238,6 +238,9 @@ impl<'a> Run<'a> {
             }
             Step::Prove => return self.prove(),
             Step::Commit => self.commit()?,
+            Step::GiveUp { why } => {
+                self.stuck(why, activate::log(self.host))?;
+            }
             Step::RollBack { why } => {
                 let log = activate::log(self.host);
                 self.roll_back(why, log)?;
@@ -275,6 +278,7 @@ impl<'a> Run<'a> {
         let Some(attempt) = &mut self.state.attempt else {
             anyhow::bail!("an activation without an attempt");
         };
+        activate::forget(self.host)?;
         attempt.activations += 1;
         let attempt = attempt.clone();
         self.store.save(&self.state, "activate")?;
@@ -295,7 +299,7 @@ impl<'a> Run<'a> {
             .map(|id| data::kept(self.host, &id))
             .transpose()?;
         let checks = data.map(|d| d.checks).unwrap_or_default();
-        self.checks = checks::run(self.host, &checks, true);
+        self.checks = checks::run(self.host, &checks);
         let current = current_system(&self.host.config);
         let wrong = if current != attempt.to.system {
             let shown = current.map_or("nothing".into(), |c| c.to_string());
@@ -395,7 +399,7 @@ impl<'a> Run<'a> {
             .and_then(|id| data::kept(self.host, &id).ok());
         let checks = data.map(|d| d.checks).unwrap_or_default();
         if self.state.good.data.is_some() {
-            self.checks = checks::run(self.host, &checks, false);
+            self.checks = checks::run(self.host, &checks);
         }
         if self.checks.iter().any(|c| !c.passed) {
             self.event = Some(Event::Unhealthy);
@@ -419,6 +423,10 @@ impl<'a> Run<'a> {
 
     /// Step 11.
     fn report(mut self) -> anyhow::Result<Outcome> {
+        // A run that ended before its checks, as in a transfer that was cut, looks now.
+        if self.checks.is_empty() && self.state.attempt.is_none() {
+            self.watch();
+        }
         let event = self.event.clone().unwrap_or(Event::Healthy);
         let told = matches!(event, Event::RolledBack { .. } | Event::Stuck { .. });
         // A host that runs nothing of the fleet's yet has no health to speak of.

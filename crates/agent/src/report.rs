@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use afield_core::report::{CheckResult, Event, Report};
+use afield_core::report::{CheckResult, Event, MAX_LOG_LINES, Report, clip};
 use afield_core::signed::Envelope;
 use afield_store::{fault, files};
 use anyhow::{Context as _, bail};
@@ -18,6 +18,10 @@ use crate::state::State;
 const MAX_QUEUE: usize = 500;
 /// At most this many travel in one request.
 const BATCH: usize = 50;
+/// A number that no honest hub has seen: one report a second for thirty thousand years.
+const MAX_SEQ: u64 = 1 << 40;
+/// More notes than this are counted, not told.
+const MAX_NOTES: usize = 50;
 /// At most about this many bytes, half of what the hub reads.
 const MAX_BATCH: usize = 512 * 1024;
 /// A signed report has at most this many bytes.
@@ -33,6 +37,7 @@ pub fn note(
     checks: Vec<CheckResult>,
     notes: Vec<String>,
 ) {
+    let (notes, event) = (at_most(notes), shortened(event));
     let same = serde_json::to_string(&(&event, &notes, state.good.release)).unwrap_or_default();
     if let Some((when, last)) = &state.last_report {
         let age = now.duration_since(*when).as_secs();
@@ -55,6 +60,26 @@ pub fn note(
         checks,
         notes,
     });
+}
+
+fn at_most(mut notes: Vec<String>) -> Vec<String> {
+    let more = notes.len().saturating_sub(MAX_NOTES);
+    notes.truncate(MAX_NOTES);
+    notes = notes.iter().map(|n| clip(n)).collect();
+    if more > 0 {
+        notes.push(format!("and {more} more"));
+    }
+    notes
+}
+
+/// With reasons and logs of a length that travels.
+fn shortened(mut event: Event) -> Event {
+    if let Event::RolledBack { why, log, .. } | Event::Stuck { why, log, .. } = &mut event {
+        *why = clip(why);
+        let old = log.len().saturating_sub(2 * MAX_LOG_LINES);
+        log.drain(..old);
+    }
+    event
 }
 
 fn queue(host: &Host) -> PathBuf {
@@ -108,7 +133,7 @@ pub fn send(host: &Host, state: &mut State) -> anyhow::Result<usize> {
             Answer::Taken { seq } => {
                 fault::point("report:sent");
                 // The hub knows a newer one: this host lost its memory, and goes on from there.
-                if seq > state.seq {
+                if seq > state.seq && seq < MAX_SEQ {
                     state.seq = seq;
                     state.last_report = None;
                 }

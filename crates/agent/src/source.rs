@@ -318,11 +318,3 @@ impl Source {
 pub fn len(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |m| m.len())
 }
-
-/// Puts a small file where a later run finds it.
-pub fn keep(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    files::write_atomic(path, bytes)
-}

@@ -12,7 +12,7 @@ use afield_store::object;
 use afield_store::repository::{
     MAX_PACKED, assignment_name, manifest_name, object_name, open_manifest,
 };
-use afield_store::trust::{self, KeySet, Seen, TrustError, Trusted};
+use afield_store::trust::{self, KeySet, TrustError, Trusted};
 use afield_store::{fault, files};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 
 use crate::host::Host;
 use crate::refusal::Refusal;
-use crate::source::{self, Source, SourceError};
+use crate::source::{Source, SourceError};
 use crate::state::State;
 
 /// An assignment has at most this many bytes.
@@ -35,8 +35,6 @@ pub struct Verified {
     pub assignment: Assignment,
     /// Who may sign assignments.
     pub rollout_keys: KeySet,
-    /// The metadata that was accepted.
-    pub seen: Seen,
     /// When the manifest was made.
     pub created: Timestamp,
     /// The host's share of the release.
@@ -66,7 +64,7 @@ pub fn fetch_assignments(host: &Host) -> impl Iterator<Item = Result<Envelope, S
 /// and why the others were not. One source that lies does not keep the host from the next one.
 pub fn verify_first(
     host: &Host,
-    state: &State,
+    state: &mut State,
     offers: impl Iterator<Item = Result<Envelope, SourceError>>,
     now: Timestamp,
 ) -> (Option<Verified>, Option<Refusal>) {
@@ -94,7 +92,7 @@ pub fn verify_first(
 /// Step 3: accepts what both keys agree on, what is fresh, and what is not older than what was seen.
 fn verify(
     host: &Host,
-    state: &State,
+    state: &mut State,
     envelope: Envelope,
     now: Timestamp,
 ) -> Result<Verified, Refusal> {
@@ -103,6 +101,8 @@ fn verify(
         .as_ref()
         .is_some_and(|(_, stored)| *stored == envelope);
     let trusted = trusted(host, state, known, now)?;
+    // A key that root metadata has removed stays removed, whatever is wrong with the rest.
+    state.trust = trusted.seen.clone();
     let assignment = open_assignment(host, state, &envelope, &trusted, now)?;
     let manifest = manifest(host, &trusted, &assignment)?;
     let release = manifest.hosts.get(&host.config.host);
@@ -113,12 +113,11 @@ fn verify(
     let delivery: Delivery = document(host, &release.delivery)?;
     let data: HostData = document(host, &release.data)?;
     check_documents(host, manifest.release, &release, &closure, &delivery, &data)?;
-    let (created, seen, rollout_keys) = (manifest.created, trusted.seen, trusted.rollout);
+    let (created, rollout_keys) = (manifest.created, trusted.rollout);
     Ok(Verified {
         envelope,
         assignment,
         rollout_keys,
-        seen,
         created,
         release,
         closure,
@@ -318,23 +317,30 @@ fn packed(host: &Host, name: &str, object: &ObjectRef) -> Result<Vec<u8>, Refusa
     {
         return Ok(bytes);
     }
-    let mut refusal = None;
+    let mut refusal: Option<Refusal> = None;
     for source in &host.sources {
-        let bytes = match source.get(name, object.size.min(MAX_PACKED)) {
-            Ok(bytes) => bytes,
-            Err(e) => {
-                refusal.get_or_insert(Refusal::Unreachable(e));
-                continue;
+        // On a slow link a document, too, arrives in several goes.
+        let part = path.with_extension("part");
+        let here = |e: std::io::Error| TrustError::Malformed(format!("{}: {e}", path.display()));
+        fs::create_dir_all(host.own("documents")).map_err(here)?;
+        if let Err(e) = source.resume(name, &part, object.size.min(MAX_PACKED), |_| ()) {
+            if refusal.as_ref().is_none_or(Refusal::is_silence) {
+                refusal = Some(e.into());
             }
-        };
+            continue;
+        }
+        let bytes = files::read_limited(&part, MAX_PACKED).map_err(here)?;
         match object::prove_slice(&bytes, object) {
             Ok(()) => {
-                let kept = source::keep(&path, &bytes);
-                kept.map_err(|e| TrustError::Malformed(format!("{}: {e}", path.display())))?;
+                fs::rename(&part, &path).map_err(here)?;
+                files::sync_dir(&host.own("documents")).map_err(here)?;
                 fault::point("verify:document-kept");
                 return Ok(bytes);
             }
-            Err(e) => refusal = Some(e.into()),
+            Err(e) => {
+                files::remove_if_there(&part).map_err(here)?;
+                refusal = Some(e.into());
+            }
         }
     }
     Err(refusal.unwrap_or(Refusal::Trust(TrustError::Missing(name.to_owned()))))

@@ -173,6 +173,11 @@ pub enum Step {
         /// Why.
         why: String,
     },
+    /// Stop trying to go back, and tell that a person is needed.
+    GiveUp {
+        /// Why.
+        why: String,
+    },
     /// Run the checks of what is there, and report.
     Watch,
 }
@@ -201,8 +206,13 @@ pub fn plan(facts: &Facts) -> Plan {
             format!("release {release} failed here before; waiting for a newer one"),
         );
     }
-    if settled(facts, target) {
+    if facts.good == as_generation(target) {
         return keep(facts, format!("release {release} is in place"));
+    }
+    // What runs is mended first: the rest of the new release may be days away.
+    let away = !target.missing.is_empty() && facts.good.release.is_some();
+    if away && !changes(facts, &facts.good).is_empty() {
+        return keep(facts, format!("release {release} is still to be fetched"));
     }
     advance(facts, target)
 }
@@ -211,7 +221,8 @@ pub fn plan(facts: &Facts) -> Plan {
 fn keep(facts: &Facts, why: String) -> Plan {
     let put_back = changes(facts, &facts.good);
     // What was there before the first release is not Afield's to put back.
-    if put_back.is_empty() || facts.good.release.is_none() {
+    let never_touched = facts.good.release.is_none() && facts.quarantined.is_empty();
+    if put_back.is_empty() || never_touched {
         return Plan {
             why,
             steps: vec![Step::Watch],
@@ -229,10 +240,13 @@ fn keep(facts: &Facts, why: String) -> Plan {
     }
 }
 
-fn settled(facts: &Facts, target: &Target) -> bool {
-    facts.good.release == Some(target.release)
-        && facts.current.as_ref() == Some(&target.system)
-        && facts.data == Some(target.data)
+fn as_generation(target: &Target) -> Generation {
+    let (release, system, data) = (target.release, target.system.clone(), target.data);
+    Generation {
+        release: Some(release),
+        system: Some(system),
+        data: Some(data),
+    }
 }
 
 fn advance(facts: &Facts, target: &Target) -> Plan {
@@ -268,25 +282,17 @@ fn advance(facts: &Facts, target: &Target) -> Plan {
             missing: missing.clone(),
         });
     }
-    let system = Some(target.system.clone());
-    let to = Generation {
-        release: Some(target.release),
-        system,
-        data: Some(target.data),
-    };
+    let to = as_generation(target);
     steps.push(Step::Begin {
         to: to.clone(),
         direction: Direction::Forward,
     });
     steps.extend(changes(facts, &to));
     steps.extend([Step::Prove, Step::Commit]);
-    let why = match (
-        &facts.good.release,
-        facts.current.as_ref() == Some(&target.system),
-    ) {
-        (Some(good), _) if *good == target.release => "the host drifted; putting it back".into(),
-        (_, true) => format!("release {} changes the host data only", target.release),
-        (_, false) => format!("release {} is assigned", target.release),
+    let why = if facts.current == to.system {
+        format!("release {} changes the host data only", target.release)
+    } else {
+        format!("release {} is assigned", target.release)
     };
     Plan { why, steps }
 }
@@ -325,14 +331,16 @@ fn finish(facts: &Facts, attempt: &Attempt) -> Plan {
                 },
             ));
         }
-        _ if attempt.direction == Direction::Forward && attempt.activations >= MAX_ATTEMPTS => {
-            let why = format!(
-                "{release} was activated {} times and never ended",
-                attempt.activations
-            );
+        _ if attempt.activations >= MAX_ATTEMPTS => {
+            let n = attempt.activations;
+            let why = format!("{release} was activated {n} times and never ended");
+            let step = match attempt.direction {
+                Direction::Forward => Step::RollBack { why: why.clone() },
+                Direction::Back => Step::GiveUp { why: why.clone() },
+            };
             return Plan {
-                why: why.clone(),
-                steps: vec![Step::RollBack { why }],
+                why,
+                steps: vec![step],
             };
         }
         _ => steps.extend(changes(facts, &attempt.to)),

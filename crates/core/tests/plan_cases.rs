@@ -93,6 +93,7 @@ fn steps(facts: &Facts) -> String {
         Step::Prove => "prove".into(),
         Step::Commit => "commit".into(),
         Step::RollBack { .. } => "roll back".into(),
+        Step::GiveUp { .. } => "give up".into(),
         Step::Watch => "watch".into(),
     };
     plan(facts)
@@ -181,7 +182,7 @@ fn a_host_that_drifted() {
     check(
         "another system, assigned",
         &assigned,
-        "Forward 1, activate system-1, prove, commit",
+        "Back 1, activate system-1, prove, commit",
     );
     let before_the_first = with(|f| {
         f.good.release = None;
@@ -191,6 +192,33 @@ fn a_host_that_drifted() {
         "nothing is put back before the first release",
         &before_the_first,
         "watch",
+    );
+}
+
+#[test]
+fn what_runs_is_mended_before_the_next_release_is_here() {
+    let away = with(|f| {
+        f.target = Some(Target {
+            missing: missing(500),
+            ..target(2)
+        });
+        f.data = None;
+    });
+    check(
+        "a reboot while fetching",
+        &away,
+        "Back 1, data 1, prove, commit",
+    );
+    let first_failed = with(|f| {
+        f.good.release = None;
+        f.quarantined.insert(ReleaseId(1));
+        f.current = Some(system(7));
+    });
+    let back = Step::Activate { system: system(1) };
+    let steps = plan(&first_failed).steps;
+    assert!(
+        steps.contains(&back),
+        "the way back from the first release was forgotten: {steps:?}"
     );
 }
 
@@ -228,11 +256,7 @@ fn a_host_that_was_cut_off() {
         f.attempt = attempt(1, Direction::Back, 9);
         f.current = Some(system(2));
     });
-    check(
-        "on the way back, however often",
-        &back,
-        "activate system-1, prove, commit",
-    );
+    check("on the way back, too often", &back, "give up");
     let newer = with(|f| {
         f.attempt = attempt(2, Direction::Forward, 0);
         f.target = Some(target(3));

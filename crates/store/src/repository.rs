@@ -188,7 +188,8 @@ impl Repository {
             path: path.clone(),
             source,
         };
-        if path.exists() {
+        // One of another length was damaged in storage, and is replaced.
+        if path.metadata().is_ok_and(|m| m.len() == object.size) {
             return Ok(object);
         }
         beside.as_file().sync_all().map_err(io)?;
@@ -206,7 +207,7 @@ impl Repository {
             path: path.clone(),
             source,
         };
-        if path.exists() {
+        if fs::read(&path).is_ok_and(|there| there == bytes) {
             return Ok(());
         }
         fs::create_dir_all(path.parent().unwrap_or(&self.dir)).map_err(io)?;

@@ -13,3 +13,4 @@ pub mod settings;
 pub mod signed;
 pub mod span;
 pub mod time;
+pub mod tunnel;

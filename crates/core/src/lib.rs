@@ -6,6 +6,7 @@ pub mod assignment;
 pub mod host_data;
 pub mod ids;
 pub mod plan;
+pub mod relay;
 pub mod release;
 pub mod report;
 pub mod rollout;

@@ -1,7 +1,8 @@
 //! The spine of the agent: eleven steps from what is assigned to what is reported.
 
+use afield_core::ids::StorePath;
 use afield_core::plan::{Attempt, Direction, Failure, Generation, Plan, Step, plan};
-use afield_core::report::{CheckResult, Event};
+use afield_core::report::{CheckResult, Event, failing};
 use jiff::Timestamp;
 
 use crate::host::Host;
@@ -12,8 +13,8 @@ use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignment, verify};
 use crate::{activate, checks, data, fetch, report};
 
-/// One run plans at most this often: forward, back, and a look at the result.
-const MAX_ROUNDS: usize = 4;
+/// One run plans at most this often: forward and back, each with its tries, and a look at the result.
+const MAX_ROUNDS: usize = 8;
 
 /// What one run came to.
 #[derive(Debug)]
@@ -156,7 +157,7 @@ impl<'a> Run<'a> {
     fn refuse(&mut self, refusal: &Refusal) {
         let why = describe(refusal);
         (self.say)(&why);
-        if matches!(refusal, Refusal::Unreachable(_)) {
+        if refusal.is_silence() {
             self.notes.push(why);
         } else {
             self.event = Some(Event::Refused {
@@ -238,7 +239,7 @@ impl<'a> Run<'a> {
                 self.store.save(&self.state, "begin")?;
             }
             Step::ApplyData { data } => data::apply(self.host, &data::kept(self.host, &data)?)?,
-            Step::Activate { system } => self.activate(&system)?,
+            Step::Activate { system } => return self.activate(&system),
             Step::Await { .. } => {
                 activate::wait(self.host)?;
                 return Ok(Next::Plan);
@@ -278,7 +279,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn activate(&mut self, system: &afield_core::ids::StorePath) -> anyhow::Result<()> {
+    fn activate(&mut self, system: &StorePath) -> anyhow::Result<Next> {
         let Some(attempt) = &mut self.state.attempt else {
             anyhow::bail!("an activation without an attempt");
         };
@@ -286,7 +287,9 @@ impl<'a> Run<'a> {
         let attempt = attempt.clone();
         self.store.save(&self.state, "activate")?;
         (self.say)(&format!("activating {system}"));
-        activate::start(self.host, &attempt, system)
+        // One that ended without a result was cut off: the plan says how often that is tried.
+        let ended = activate::start(self.host, &attempt, system)?;
+        Ok(if ended { Next::Step } else { Next::Plan })
     }
 
     /// Step 9. Evidence, not an exit status: the system is current, and every check passes.
@@ -307,12 +310,7 @@ impl<'a> Run<'a> {
             let how = activate::ended(self.host, &attempt).map_or(String::new(), |e| e.how);
             Some(format!("the current system is {shown}; {how}"))
         } else {
-            let failed: Vec<_> = self.checks.iter().filter(|c| !c.passed).collect();
-            let failed: Vec<_> = failed
-                .iter()
-                .map(|c| format!("check {}: {}", c.name, c.saw))
-                .collect();
-            (!failed.is_empty()).then(|| failed.join("; "))
+            failing(&self.checks)
         };
         let Some(why) = wrong else {
             return Ok(Next::Step);
@@ -392,6 +390,12 @@ impl<'a> Run<'a> {
     }
 
     fn watch(&mut self) {
+        if matches!(
+            self.event,
+            Some(Event::RolledBack { .. } | Event::Stuck { .. })
+        ) {
+            return;
+        }
         let data = self
             .state
             .good

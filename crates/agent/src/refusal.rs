@@ -131,9 +131,19 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether nothing was offered at all: a link that is down, and no lie.
+    pub fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(SourceError::NotThere { .. } | SourceError::Failed { .. })
+        )
+    }
+
     /// Its name, for reports and `docs/refusals.md`.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::Unreachable(SourceError::TooLong { .. }) => "too-long",
+            Self::Unreachable(SourceError::Truncated { .. }) => "truncated",
             Self::Unreachable(_) => "unreachable",
             Self::Trust(e) => e.code(),
             Self::OtherFleet { .. } => "other-fleet",

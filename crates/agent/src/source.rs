@@ -37,6 +37,18 @@ pub enum SourceError {
         /// The limit.
         max: u64,
     },
+    /// The source has less than there must be.
+    #[error("{place} has only {there} of the {size} bytes of {name}")]
+    Truncated {
+        /// The source.
+        place: String,
+        /// The file.
+        name: String,
+        /// Bytes that it has, as far as it says.
+        there: u64,
+        /// Bytes that were signed.
+        size: u64,
+    },
     /// The source does not answer, or badly.
     #[error("{place} does not give {name}: {why}")]
     Failed {
@@ -61,6 +73,15 @@ pub enum Source {
     },
     /// A folder: a stick, or a share.
     Folder(PathBuf),
+}
+
+/// An answer on its way.
+struct Body {
+    reader: Box<dyn Read>,
+    /// Where in the file it starts.
+    start: u64,
+    /// How much the source says will come.
+    length: Option<u64>,
 }
 
 /// A web client with the agent's limits.
@@ -114,7 +135,7 @@ impl Source {
 
     /// A whole small file of at most `max` bytes.
     pub fn get(&self, name: &str, max: u64) -> Result<Vec<u8>, SourceError> {
-        let (mut body, _) = self.open(name, 0, max)?;
+        let mut body = self.open(name, 0, max)?.reader;
         let mut bytes = Vec::new();
         let read = (&mut body).take(max + 1).read_to_end(&mut bytes);
         read.map_err(|e| self.failed(name, &e))?;
@@ -155,14 +176,21 @@ impl Source {
         progress: &mut impl FnMut(u64),
     ) -> Result<(), SourceError> {
         let here = |e: io::Error| self.failed(name, &e);
-        let (body, skipped) = self.open(name, from, size)?;
+        let Body {
+            mut reader,
+            start,
+            length,
+        } = self.open(name, from, size)?;
+        if let Some(there) = length.map(|l| start + l).filter(|there| *there < size) {
+            return Err(self.truncated(name, there, size));
+        }
         let mut file = OpenOptions::new()
             .create(true)
             .append(true)
             .open(path)
             .map_err(here)?;
-        let mut body = body.take(size - skipped);
-        io::copy(&mut (&mut body).take(from - skipped), &mut io::sink()).map_err(here)?;
+        io::copy(&mut (&mut reader).take(from - start), &mut io::sink()).map_err(here)?;
+        let mut body = (&mut reader).take(size - from);
         let mut buffer = vec![0; 64 * 1024];
         let mut done = from;
         loop {
@@ -177,13 +205,18 @@ impl Source {
         }
         file.sync_all().map_err(here)?;
         if done == from {
-            return Err(self.failed(name, &"the source ends before the file does"));
+            return Err(self.truncated(name, done, size));
+        }
+        // Without a length it may go on for ever; an honest source ends here.
+        if done == size && length.is_none() && reader.read(&mut [0]).is_ok_and(|n| n > 0) {
+            files::remove_if_there(path).map_err(here)?;
+            return Err(self.too_long(name, size));
         }
         Ok(())
     }
 
-    /// A body that starts at `from`, or earlier if the source cannot do that; and where it starts.
-    fn open(&self, name: &str, from: u64, max: u64) -> Result<(Box<dyn Read>, u64), SourceError> {
+    /// A body that starts at `from`, or earlier if the source cannot do that.
+    fn open(&self, name: &str, from: u64, max: u64) -> Result<Body, SourceError> {
         match self {
             Self::Folder(folder) => {
                 let mut file = File::open(folder.join(name)).map_err(|e| match e.kind() {
@@ -196,7 +229,12 @@ impl Source {
                 }
                 file.seek(SeekFrom::Start(from))
                     .map_err(|e| self.failed(name, &e))?;
-                Ok((Box::new(file), from))
+                let length = Some(length.saturating_sub(from));
+                Ok(Body {
+                    reader: Box::new(file),
+                    start: from,
+                    length,
+                })
             }
             Self::Http { base, client } => self.request(base, client, name, from, max),
         }
@@ -209,7 +247,7 @@ impl Source {
         name: &str,
         from: u64,
         max: u64,
-    ) -> Result<(Box<dyn Read>, u64), SourceError> {
+    ) -> Result<Body, SourceError> {
         let mut request = client.get(format!("{base}/{name}"));
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
@@ -218,6 +256,7 @@ impl Source {
         let start = match response.status().as_u16() {
             200 => 0,
             206 => from,
+            416 => return Err(self.truncated(name, from, max)),
             404 | 410 => return Err(self.not_there(name)),
             other => return Err(self.failed(name, &format!("status {other}"))),
         };
@@ -230,12 +269,25 @@ impl Source {
         if length.is_some_and(|l| l > max - start) {
             return Err(self.too_long(name, max));
         }
-        let body = response
+        let reader = response
             .into_body()
             .into_with_config()
-            .limit(max + 1)
+            .limit(max + 2)
             .reader();
-        Ok((Box::new(body), start))
+        Ok(Body {
+            reader: Box::new(reader),
+            start,
+            length,
+        })
+    }
+
+    fn truncated(&self, name: &str, there: u64, size: u64) -> SourceError {
+        SourceError::Truncated {
+            place: self.place(),
+            name: name.to_owned(),
+            there,
+            size,
+        }
     }
 
     fn not_there(&self, name: &str) -> SourceError {

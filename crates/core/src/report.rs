@@ -119,3 +119,12 @@ pub fn tail(text: &str) -> Vec<String> {
         .map(|l| clip(l))
         .collect()
 }
+
+/// The checks that failed, in a sentence; `None` if all passed.
+pub fn failing(checks: &[CheckResult]) -> Option<String> {
+    let failed = checks.iter().filter(|c| !c.passed);
+    let texts: Vec<_> = failed
+        .map(|c| format!("check {}: {}", c.name, c.saw))
+        .collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
+}

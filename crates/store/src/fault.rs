@@ -39,6 +39,21 @@ pub fn point(name: &str) {
     };
     let (at, nth) = wanted.rsplit_once(':').unwrap_or((&wanted, "1"));
     if at == name && nth == times.to_string() {
+        if CHILD.load(std::sync::atomic::Ordering::Relaxed)
+            && let Some(parent) = rustix::process::getppid()
+        {
+            // That it is gone already is as good.
+            let _ = rustix::process::kill_process(parent, rustix::process::Signal::KILL);
+        }
         std::process::abort();
     }
+}
+
+#[cfg(feature = "faults")]
+static CHILD: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Says that this process is a detached part: its fault points end the agent that started it, too.
+pub fn power_cut_takes_the_parent_too() {
+    #[cfg(feature = "faults")]
+    CHILD.store(true, std::sync::atomic::Ordering::Relaxed);
 }

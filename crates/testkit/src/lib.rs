@@ -1,1 +1,8 @@
+//! A fleet in temporary folders, for tests: its keys, its repository, a web server that can lie, and hosts
+//! that are folders with Nix stores of their own. Tests fail by panicking, so this crate does too.
+#![allow(clippy::unwrap_used, reason = "only tests use this crate")]
 
+pub mod fleet;
+pub mod host;
+pub mod server;
+pub mod system;

@@ -1,0 +1,153 @@
+//! A host that is a folder: its own root, Nix store and key; the agent runs on it as a real process.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use afield_core::signed::{PublicKey, SecretKey};
+use ssh_key::private::{Ed25519Keypair, Ed25519PrivateKey, KeypairData};
+use ssh_key::{LineEnding, PrivateKey};
+
+use crate::fleet::Fleet;
+use crate::server::Server;
+
+/// What Nix needs where it runs as root without a daemon and without the Internet.
+pub const NIX_CONFIG: &str = "build-users-group =\nsubstituters =\n";
+
+/// A host.
+#[derive(Debug)]
+pub struct Host {
+    dir: tempfile::TempDir,
+    agent: PathBuf,
+}
+
+/// The key of every host here.
+pub fn key() -> SecretKey {
+    SecretKey::from_seed(&[99; 32])
+}
+
+impl Host {
+    /// A fresh host named `name`; `agent` is the program to run on it.
+    pub fn new(name: &str, agent: &str, fleet: &Fleet, server: &Server) -> Self {
+        let host = Self {
+            dir: tempfile::tempdir().unwrap(),
+            agent: agent.into(),
+        };
+        for folder in [
+            "etc/ssh",
+            "etc/afield",
+            "run",
+            "var/lib",
+            "var/log",
+            "nix/store",
+        ] {
+            fs::create_dir_all(host.path(folder)).unwrap();
+        }
+        fs::write(host.path("etc/afield/root.json"), &fleet.root).unwrap();
+        let private = Ed25519PrivateKey::from_bytes(&[99; 32]);
+        let public = ssh_key::public::Ed25519PublicKey(*key().public().as_bytes());
+        let pair = KeypairData::Ed25519(Ed25519Keypair { public, private });
+        let pem = PrivateKey::new(pair, name)
+            .unwrap()
+            .to_openssh(LineEnding::LF)
+            .unwrap();
+        fs::write(host.path("etc/ssh/ssh_host_ed25519_key"), pem.as_bytes()).unwrap();
+        let config = format!(
+            "host = \"{name}\"\nfleet = \"field\"\nrepositories = [\"{url}\"]\nhub = \"{url}\"\n\
+             root = \"{root}\"\nheartbeat = \"0s\"\nactivation-timeout = \"2s\"\n",
+            url = server.url(),
+            root = host.dir.path().display()
+        );
+        fs::write(host.config(), config).unwrap();
+        server.know(name, key().public());
+        host
+    }
+
+    /// Its public key.
+    pub fn public(&self) -> PublicKey {
+        key().public()
+    }
+
+    /// A path on it.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    /// The agent's configuration.
+    pub fn config(&self) -> PathBuf {
+        self.path("etc/afield/agent.toml")
+    }
+
+    /// Runs the agent with nothing of the test's environment but `PATH`.
+    pub fn run(&self, args: &[&str], env: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(&self.agent);
+        command
+            .args(args)
+            .arg("--config")
+            .arg(self.config())
+            .env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+            .env("NIX_CONFIG", NIX_CONFIG)
+            .envs(env.iter().copied());
+        command.output().unwrap()
+    }
+
+    /// One check-in: its exit code, and what it printed as JSON.
+    pub fn once(&self) -> (i32, serde_json::Value) {
+        self.once_with(&[])
+    }
+
+    /// One check-in with an environment.
+    pub fn once_with(&self, env: &[(&str, &str)]) -> (i32, serde_json::Value) {
+        let output = self.run(&["once", "--json"], env);
+        let code = output.status.code().unwrap_or(-1);
+        let json = serde_json::from_slice(&output.stdout).unwrap_or_else(
+            |_| serde_json::json!({ "stderr": String::from_utf8_lossy(&output.stderr) }),
+        );
+        (code, json)
+    }
+
+    /// What `/run/current-system` links to.
+    pub fn current(&self) -> Option<String> {
+        let link = fs::read_link(self.path("run/current-system")).ok()?;
+        Some(link.to_string_lossy().into_owned())
+    }
+
+    /// A file's text; empty if it is not there.
+    pub fn text(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap_or_default()
+    }
+
+    /// Everything that a refusal must leave alone: files with content and mode, and links, outside of the
+    /// agent's own folder and Nix's database.
+    pub fn fingerprint(&self) -> BTreeMap<PathBuf, String> {
+        let mut found = BTreeMap::new();
+        collect(self.dir.path(), self.dir.path(), &mut found);
+        found
+    }
+}
+
+fn collect(root: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let short = path.strip_prefix(root).unwrap().to_owned();
+        if short.starts_with("var/lib/afield") || short.starts_with("nix/var/nix/db") {
+            continue;
+        }
+        let meta = fs::symlink_metadata(&path).unwrap();
+        let what = if meta.is_symlink() {
+            format!("-> {}", fs::read_link(&path).unwrap().display())
+        } else if meta.is_dir() {
+            collect(root, &path, found);
+            format!("folder {:o}", meta.permissions().mode())
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            let hash = afield_core::ids::ObjectId::of(&bytes);
+            format!("file {:o} {hash}", meta.permissions().mode())
+        };
+        found.insert(short, what);
+    }
+}

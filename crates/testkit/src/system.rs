@@ -1,0 +1,133 @@
+//! Systems without nixpkgs: a busybox, and a toplevel with the contract of `switch-to-configuration`.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use afield_core::ids::{NarHash, StorePath};
+use afield_core::release::PathInfo;
+
+/// What the activation of a system does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contract {
+    /// What it should.
+    Honest,
+    /// It becomes current, and what the check looks for is not there.
+    BrokenService,
+    /// It says 0 and does nothing.
+    SaysZeroDoesNothing,
+    /// It does its work and says 1.
+    SaysOneAfterItsWork,
+    /// It never ends.
+    Hangs,
+}
+
+/// A store path, and its archive.
+#[derive(Debug, Clone)]
+pub struct Built {
+    /// What Nix would know of it.
+    pub info: PathInfo,
+    /// Its NAR.
+    pub nar: Vec<u8>,
+}
+
+impl Built {
+    /// A store path with any archive, honest or not.
+    pub fn of(name: &str, nar: Vec<u8>, references: Vec<StorePath>) -> Self {
+        let nar_hash = NarHash::of(&nar);
+        let path = store_path(name, nar_hash.hex().as_bytes());
+        let info = PathInfo {
+            path,
+            nar_hash,
+            nar_size: nar.len() as u64,
+            references,
+        };
+        Self { info, nar }
+    }
+}
+
+/// A system with all its paths, references first; the last one is its toplevel.
+#[derive(Debug, Clone)]
+pub struct System {
+    /// Busybox and toplevel.
+    pub paths: Vec<Built>,
+}
+
+impl System {
+    /// A system that puts `text` into `/etc/site`.
+    pub fn new(text: &str, contract: Contract) -> Self {
+        let busybox = busybox();
+        let tools = busybox.info.path.clone();
+        let path = store_path("system", format!("{text} {contract:?}").as_bytes());
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("system");
+        fs::create_dir_all(root.join("bin")).unwrap();
+        fs::create_dir_all(root.join("etc")).unwrap();
+        fs::write(root.join("etc/site"), text).unwrap();
+        let script = script(&tools, &path, contract);
+        executable(&root.join("bin/switch-to-configuration"), script.as_bytes());
+        let mut toplevel = Built::of("system", dump(&root), vec![tools]);
+        toplevel.info.path = path;
+        Self {
+            paths: vec![busybox, toplevel],
+        }
+    }
+
+    /// Its toplevel.
+    pub fn path(&self) -> &StorePath {
+        &self.paths.last().unwrap().info.path
+    }
+}
+
+fn script(tools: &StorePath, system: &StorePath, contract: Contract) -> String {
+    let service = "$b cp $s/etc/site /etc/site.new && $b mv /etc/site.new /etc/site";
+    let current =
+        "$b rm -f /run/new && $b ln -s $s /run/new && $b mv -T /run/new /run/current-system";
+    let work = match contract {
+        Contract::Honest => format!("{service}\n{current}\n"),
+        Contract::BrokenService => format!("$b rm -f /etc/site\necho no site\n{current}\n"),
+        Contract::SaysZeroDoesNothing => "exit 0\n".to_owned(),
+        Contract::SaysOneAfterItsWork => format!("{service}\n{current}\nexit 1\n"),
+        Contract::Hangs => "while :; do $b sleep 1; done\n".to_owned(),
+    };
+    format!(
+        "#!{tools}/bin/sh\nb={tools}/bin/busybox\ns={system}\n$b mkdir -p /run /etc\necho activating: $1\n{work}"
+    )
+}
+
+fn busybox() -> Built {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("busybox");
+    fs::create_dir_all(root.join("bin")).unwrap();
+    let program = fs::read("/bin/busybox")
+        .expect("/bin/busybox must be there and static (apt-get install busybox-static)");
+    executable(&root.join("bin/busybox"), &program);
+    symlink("busybox", root.join("bin/sh")).unwrap();
+    Built::of("busybox", dump(&root), vec![])
+}
+
+fn executable(path: &Path, content: &[u8]) {
+    fs::write(path, content).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn dump(path: &Path) -> Vec<u8> {
+    let output = Command::new("nix-store").arg("--dump").arg(path).output();
+    let output = output.expect("nix-store must be installed (apt-get install nix-bin)");
+    assert!(output.status.success(), "{output:?}");
+    output.stdout
+}
+
+/// A store path whose hash part comes from `content`.
+fn store_path(name: &str, content: &[u8]) -> StorePath {
+    const DIGITS: &[u8] = b"0123456789abcdfghijklmnpqrsvwxyz";
+    let hash = NarHash::of(content).hex();
+    let digits = hash
+        .bytes()
+        .take(32)
+        .map(|b| char::from(DIGITS[usize::from(b % 32)]));
+    format!("/nix/store/{}-{name}", digits.collect::<String>())
+        .parse()
+        .unwrap()
+}

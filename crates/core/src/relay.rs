@@ -100,9 +100,17 @@ grep -qsi '^[[:space:]]*include[[:space:]].*/etc/ssh/sshd_config.d/' /etc/ssh/ss
         ));
     }
     script.push_str(&format!(
-        "# The keys count from here on, for each new connection.
-mv {KEYS_FOLDER}/tunnel.new {KEYS_FOLDER}/tunnel
-mv {KEYS_FOLDER}/tunneller.new {KEYS_FOLDER}/tunneller
+        "# The keys count from here on, for each new connection. sshd does not look again at those that stand: if a key is
+# gone, all connections of its account end, and whoever may still come is back within seconds.
+keys() {{ grep -o 'AAAA[A-Za-z0-9+/=]*' \"$1\" 2>/dev/null | sort -u; }}
+for user in tunnel tunneller; do
+  file={KEYS_FOLDER}/$user
+  keys \"$file\" >\"$file.before\" || true
+  mv \"$file.new\" \"$file\"
+  keys \"$file\" >\"$file.after\" || true
+  if [ -n \"$(comm -23 \"$file.before\" \"$file.after\")\" ]; then pkill -KILL -u \"$user\" || true; fi
+  rm \"$file.before\" \"$file.after\"
+done
 if [ -e {SSHD_FILE} ]; then cp {SSHD_FILE} {SSHD_FILE}.old; fi
 mv {SSHD_FILE}.new {SSHD_FILE}
 if ! sshd -t; then

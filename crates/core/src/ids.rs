@@ -107,6 +107,28 @@ string_id!(
 );
 
 string_id!(
+    /// Name of an account: `[A-Za-z_][A-Za-z0-9_.-]*`, up to 32 characters (systemd, "User/Group Name Syntax").
+    UserName, "user name", |t| {
+        if t.is_empty() || t.len() > 32 {
+            Err("it has 1 to 32 characters")
+        } else if !(t.as_bytes()[0].is_ascii_alphabetic() || t.as_bytes()[0] == b'_') {
+            Err("it starts with a letter or _")
+        } else if !t.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(&c)) {
+            Err("it has only letters, digits and the characters _ . -")
+        } else {
+            Ok(())
+        }
+    }
+);
+
+impl UserName {
+    /// The account for deployments, which every host has.
+    pub fn robot() -> Self {
+        Self("robot".to_owned())
+    }
+}
+
+string_id!(
     /// A path in the Nix store: `/nix/store/<32 characters>-<name>`
     /// (Nix manual, "Store Path"; names have at most 211 characters).
     StorePath, "store path", |t| {

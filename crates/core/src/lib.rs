@@ -3,9 +3,13 @@
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
 pub mod assignment;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 pub mod host_data;
+pub mod host_plan;
 pub mod ids;
 pub mod plan;
+pub mod profile;
 pub mod relay;
 pub mod release;
 pub mod report;

@@ -3,6 +3,7 @@
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
 pub mod assignment;
+pub mod deploy_hook;
 #[cfg(feature = "fleet")]
 pub mod fleet;
 pub mod host_data;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod profile;
 pub mod relay;
 pub mod release;
+pub mod remote;
 pub mod report;
 pub mod rollout;
 pub mod settings;

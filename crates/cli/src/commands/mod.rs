@@ -4,8 +4,12 @@ pub mod access;
 pub mod check;
 pub mod completions;
 pub mod configs;
+pub mod connect;
+pub mod deploy_hook;
 pub mod explain;
+pub mod relay;
 pub mod show;
+pub mod ssh;
 pub mod why;
 
 use crate::cli::Command;
@@ -21,6 +25,13 @@ pub fn run(command: Command, context: &mut Context) -> CommandResult {
         Command::Why(args) => why::run(&args, context),
         Command::Access(args) => access::run(&args, context),
         Command::Configs(args) => configs::run(&args, context),
+        Command::Ssh(args) => ssh::ssh(&args, context),
+        Command::Scp(args) => ssh::scp(&args, context),
+        Command::Forward(args) => ssh::forward(&args, context),
+        Command::SshConfig(args) => ssh::config(&args, context),
+        Command::Connect(args) => connect::run(&args, context),
+        Command::Relay(args) => relay::run(&args, context),
+        Command::DeployHook(args) => deploy_hook::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
     }
 }

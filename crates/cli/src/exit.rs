@@ -17,8 +17,6 @@ pub enum Outcome {
     Done,
     /// Everything was looked at and something is wrong, which has been printed: exit code 1.
     Findings,
-    /// Another program did the work and ended with this code, such as ssh.
-    Code(u8),
 }
 
 /// What a command returns.
@@ -88,7 +86,6 @@ pub fn finish(result: CommandResult, json: bool) -> ExitCode {
     let failure = match result {
         Ok(Outcome::Done) => return ExitCode::SUCCESS,
         Ok(Outcome::Findings) => return ExitCode::from(1),
-        Ok(Outcome::Code(code)) => return ExitCode::from(code),
         Err(failure) => failure,
     };
     // The reader of a pipe went away (`afield check | head`): nobody is left to tell.

@@ -11,6 +11,7 @@ pub mod exit;
 pub mod folder;
 pub mod output;
 pub mod page;
+pub mod pinned;
 pub mod report;
 pub mod revision;
 pub mod waves;

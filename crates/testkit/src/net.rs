@@ -64,12 +64,12 @@ impl Net {
         assert!(done.status.success(), "{program} {arguments:?}: {said}");
     }
 
-    /// Lays cable `n` (1 to 250) from here, interface `cable<n>` with 10.77.n.1, to `other`, interface `up0` with
+    /// Lays cable `n` (1 to 250) from here, interface `cable<n>` with 10.77.n.1, to `other`, interface `up<n>` with
     /// 10.77.n.2.
     pub fn cable(&self, n: u8, other: &Net) {
         let (here, there) = (self.holder.id().to_string(), other.holder.id().to_string());
-        let name = format!("cable{n}");
-        let words = format!("link add {name} netns {here} type veth peer name up0 netns {there}");
+        let (name, up) = (format!("cable{n}"), format!("up{n}"));
+        let words = format!("link add {name} netns {here} type veth peer name {up} netns {there}");
         self.run("ip", &words.split(' ').collect::<Vec<_>>());
         self.run(
             "ip",
@@ -78,9 +78,9 @@ impl Net {
         self.run("ip", &["link", "set", &name, "up"]);
         other.run(
             "ip",
-            &["addr", "add", &format!("10.77.{n}.2/24"), "dev", "up0"],
+            &["addr", "add", &format!("10.77.{n}.2/24"), "dev", &up],
         );
-        other.run("ip", &["link", "set", "up0", "up"]);
+        other.run("ip", &["link", "set", &up, "up"]);
     }
 
     /// Makes 10.77.n.`last` a black hole as seen from here: what is sent there is swallowed without a word.

@@ -39,7 +39,7 @@ impl SshKey {
 
 /// A relay that can be killed, started again, and given other keys.
 pub struct SshRelay {
-    /// Its network; cables go to `up0`.
+    /// Its network; cables go to `up<n>`.
     pub net: Net,
     /// Its host key.
     pub host_key: SshKey,
@@ -50,12 +50,27 @@ pub struct SshRelay {
 impl SshRelay {
     /// Sets one up with the install script and starts it.
     pub fn new(script: &str) -> Self {
+        Self::with_key(script, None)
+    }
+
+    /// The same, with a host key that others know already.
+    pub fn with_key(script: &str, host_key: Option<&SshKey>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["up", "work"] {
             std::fs::create_dir(folder.path().join(name)).unwrap();
         }
         std::fs::write(folder.path().join("install"), script).unwrap();
-        let host_key = SshKey::new(folder.path(), "host_key");
+        let host_key = match host_key {
+            None => SshKey::new(folder.path(), "host_key"),
+            Some(known) => {
+                let path = folder.path().join("host_key");
+                std::fs::copy(&known.path, &path).unwrap();
+                SshKey {
+                    path,
+                    public: known.public.clone(),
+                }
+            }
+        };
         let mut relay = Self {
             net: Net::new(),
             host_key,

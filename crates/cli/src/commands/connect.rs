@@ -21,7 +21,7 @@ use clap::Args;
 
 use crate::context::{Context, Folder};
 use crate::exit::{CommandResult, Failure, Outcome};
-use crate::report;
+use crate::{pinned, report};
 
 /// A relay that has not sent its first words by then does not count.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -146,14 +146,12 @@ fn pass<'a>(
     relays: impl Iterator<Item = (&'a Name, &'a Relay)> + Clone,
     context: &Context,
 ) -> Result<(), Failure> {
-    let mut known_hosts = tempfile::NamedTempFile::new()?;
-    for (name, relay) in relays.clone() {
-        writeln!(known_hosts, "{} {}", relay_alias(name), relay.public_key)?;
-    }
+    let line =
+        |(name, relay): (&Name, &Relay)| format!("{} {}\n", relay_alias(name), relay.public_key);
+    let known_hosts = pinned::known_hosts(&relays.clone().map(line).collect::<String>())?;
     let path = known_hosts
-        .path()
         .to_str()
-        .context("the folder for temporary files has an odd name")?;
+        .context("the folder for known_hosts has an odd name")?;
     let mut tried: Vec<Name> = Vec::new();
     for answer in ask(relays) {
         if tried.contains(&answer.relay) {

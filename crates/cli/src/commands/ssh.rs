@@ -1,6 +1,6 @@
 //! `afield ssh`, `scp`, `forward` and `ssh-config`: the person's own OpenSSH, with the right way and the right key.
 
-use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,12 +9,11 @@ use afield_core::ids::HostName;
 use afield_core::remote::{self, Route};
 use anyhow::{Context as _, anyhow};
 use clap::Args;
-use tempfile::NamedTempFile;
 
 use super::connect::route;
 use crate::context::{Context, Folder};
 use crate::exit::{CommandResult, Failure, Outcome};
-use crate::write;
+use crate::{pinned, write};
 
 /// Arguments of `afield ssh`.
 #[derive(Debug, Args)]
@@ -155,7 +154,7 @@ pub fn config(args: &SshConfigArgs, context: &mut Context) -> CommandResult {
 struct End {
     folder: Folder,
     route: Route,
-    known_hosts: NamedTempFile,
+    known_hosts: PathBuf,
 }
 
 impl End {
@@ -165,8 +164,7 @@ impl End {
 
     fn new(folder: Folder, host: &HostName, context: &Context) -> Result<Self, Failure> {
         let route = route(&folder, host, context)?;
-        let mut known_hosts = NamedTempFile::new()?;
-        known_hosts.write_all(route.known_hosts().as_bytes())?;
+        let known_hosts = pinned::known_hosts(&route.known_hosts())?;
         Ok(Self {
             folder,
             route,
@@ -178,7 +176,7 @@ impl End {
     fn command(&self, program: &str) -> Result<Command, Failure> {
         let proxy = format!("{} {}", connect_command(&self.folder)?, self.route.host);
         let mut command = Command::new(program);
-        for (key, value) in self.route.options(&proxy, utf8(self.known_hosts.path())?) {
+        for (key, value) in self.route.options(&proxy, utf8(&self.known_hosts)?) {
             command.arg("-o").arg(format!("{key}={value}"));
         }
         Ok(command)
@@ -218,16 +216,11 @@ fn user_and_host(text: &str) -> Result<(Option<&str>, HostName), Failure> {
     Ok((user, host))
 }
 
-/// Runs it on this terminal; its exit code becomes ours.
+/// Becomes it: the terminal, signals and the exit code are its own.
 fn run(mut command: Command) -> CommandResult {
     let program = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("{program} cannot be started; is OpenSSH installed?"))?;
-    Ok(Outcome::Code(
-        status
-            .code()
-            .and_then(|code| u8::try_from(code).ok())
-            .unwrap_or(255),
-    ))
+    let error = command.exec();
+    Err(Failure::failed(anyhow::Error::new(error).context(format!(
+        "{program} cannot be started; is OpenSSH installed?"
+    ))))
 }

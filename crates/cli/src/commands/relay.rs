@@ -1,6 +1,6 @@
 //! `afield relay config NAME`: what makes a machine a relay, or brings it up to date.
 
-use afield_core::fleet::{Resolver, Severity};
+use afield_core::fleet::{Finding, Resolver, Severity};
 use afield_core::ids::Name;
 use afield_core::relay;
 use clap::{Args, Subcommand};
@@ -61,11 +61,9 @@ pub fn run(args: &RelayArgs, context: &mut Context) -> CommandResult {
 /// With half of what says who may pass, people and hosts would be locked out. A mistake in a file for an application
 /// is no reason to leave a leaver's key on the relays.
 fn require_sound_access(folder: &Folder) -> Result<(), Failure> {
-    let elsewhere = ["app_configs/", "secrets/"];
-    let mut errors = folder.findings.iter().filter(|finding| {
-        let inside = |start: &&str| finding.file.to_string().starts_with(*start);
-        finding.severity == Severity::Error && !elsewhere.iter().any(|start| inside(start))
-    });
+    let of_an_app = |file: &str| file.starts_with("app_configs/") || file.starts_with("secrets/");
+    let is_error = |f: &&Finding| f.severity == Severity::Error && !of_an_app(&f.file);
+    let mut errors = folder.findings.iter().filter(is_error);
     match errors.next() {
         None => Ok(()),
         Some(first) => Err(Failure::refused(format!(

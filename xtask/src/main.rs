@@ -1,1 +1,61 @@
-fn main() {}
+//! What a developer types in this repository: `cargo demo`, `cargo ci`, the benches, and what those are made of.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod agent_config;
+mod bench_eval;
+mod bench_fleet;
+mod ci;
+mod demo;
+mod nix_tests;
+mod one_source;
+mod process;
+mod setup;
+
+/// Tasks of the repository that are no part of the product.
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install the Debian packages that the demo and the tests need
+    Setup(setup::Args),
+    /// Show one change travel from the fleet folder to six hosts, one of which rolls back
+    Demo(demo::Args),
+    /// Run every check of the repository, as the build server does
+    Ci(ci::Args),
+    /// Time and memory of check, resolve and audit on a fleet of 10,000 hosts, beside a loader in Python
+    BenchFleet(bench_fleet::Args),
+    /// Evaluate the Nix modules on the golden fleet; needs nixpkgs' `lib` in `NIXPKGS_LIB`
+    NixTests,
+    /// CPU and memory of one evaluation for 100 hosts, against one evaluation a host
+    BenchEval,
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().task {
+        Task::Setup(args) => setup::run(&args),
+        Task::Demo(args) => demo::run(&args),
+        // Its last line is the count of what passed, also where something failed.
+        Task::Ci(args) => match ci::run(&args) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Task::BenchFleet(args) => bench_fleet::run(&args),
+        Task::NixTests => nix_tests::run(),
+        Task::BenchEval => bench_eval::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,58 +1,13 @@
 //! What a host does with honest releases, good and bad, on links good and bad. Real Nix, real processes.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use afield_core::ids::ReleaseId;
 use afield_core::report::Event;
-use afield_testkit::fleet::Fleet;
-use afield_testkit::host::{Host, key};
-use afield_testkit::server::{Lie, Server};
-use afield_testkit::system::{Contract, System};
-
-struct Bed {
-    fleet: Fleet,
-    server: Server,
-    host: Host,
-}
-
-impl Bed {
-    fn new() -> Self {
-        let fleet = Fleet::new();
-        let server = Server::start(fleet.path());
-        let host = Host::new(
-            "clinic",
-            env!("CARGO_BIN_EXE_afield-agent"),
-            &fleet,
-            &server,
-        );
-        Self {
-            fleet,
-            server,
-            host,
-        }
-    }
-
-    /// Releases and assigns a system.
-    fn offer(&mut self, text: &str, contract: Contract, config: &str) -> (ReleaseId, String) {
-        let system = System::new(text, contract);
-        let release = self
-            .fleet
-            .release(&[("clinic", key().public())], &system, config);
-        self.fleet.assign("clinic", release);
-        (release, system.path().to_string())
-    }
-
-    /// A host that runs release 1.
-    fn settled() -> Self {
-        let mut bed = Self::new();
-        let (_, system) = bed.offer("one", Contract::Honest, "config one");
-        let (code, said) = bed.host.once();
-        assert_eq!(code, 0, "{said}");
-        assert_eq!(bed.host.current(), Some(system));
-        bed.server.requests();
-        bed.server.reports();
-        bed
-    }
-}
+use afield_testkit::server::Lie;
+use afield_testkit::system::Contract;
+use common::Bed;
 
 #[test]
 fn a_release_reaches_the_host() {

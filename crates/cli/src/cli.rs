@@ -56,6 +56,16 @@ pub enum ColorWhen {
 pub enum Command {
     /// Find everything that is wrong in the fleet folder
     Check(commands::check::CheckArgs),
+    /// Evaluate and build the systems of all hosts, or of some
+    Build(commands::build::BuildArgs),
+    /// Build all hosts and publish one signed release
+    Release(commands::release::ReleaseArgs),
+    /// Hand a release out, wave by wave
+    Rollout(commands::rollout::RolloutArgs),
+    /// How the fleet stands, or one host
+    Status(commands::status::StatusArgs),
+    /// Make or replace the keys of trust
+    Keys(commands::keys::KeysArgs),
     /// Explain a finding's code, such as AF0101
     Explain(commands::explain::ExplainArgs),
     /// Show what the fleet folder says about a host, person, role or relay
@@ -80,6 +90,8 @@ pub enum Command {
     Relay(commands::relay::RelayArgs),
     /// Ask hosts for a deployment, as the CI of an app's repository does
     DeployHook(commands::deploy_hook::DeployHookArgs),
+    /// Read, change and seal the fleet's secrets
+    Secrets(commands::secrets::SecretsArgs),
     /// Print the completion script of a shell
     Completions(commands::completions::CompletionsArgs),
 }

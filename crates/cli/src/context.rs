@@ -40,6 +40,16 @@ impl Context {
         })
     }
 
+    /// Where this person's programs keep what can be made again (XDG Base Directory Specification); none without a home.
+    pub fn cache_dir(&self) -> Option<PathBuf> {
+        let given = |name: &str| {
+            let value = std::env::var_os(name).map(PathBuf::from);
+            value.filter(|path| path.is_absolute())
+        };
+        let base = given("XDG_CACHE_HOME").or_else(|| Some(given("HOME")?.join(".cache")));
+        base.map(|base| base.join("afield"))
+    }
+
     /// The fleet folder: `--fleet`, or the nearest one from the working directory upwards.
     ///
     /// A folder is one if it has `json/users.json`; a folder that has it below `org-config/` stands for that.

@@ -8,12 +8,19 @@ pub mod cli;
 pub mod commands;
 pub mod context;
 pub mod exit;
+pub mod fleet;
 pub mod folder;
+pub mod hub;
+pub mod nix;
 pub mod output;
 pub mod page;
 pub mod pinned;
+pub mod progress;
+pub mod release;
 pub mod report;
 pub mod revision;
+pub mod root;
+pub mod table;
 pub mod waves;
 pub mod write;
 
@@ -32,6 +39,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(context) => context,
         Err(failure) => return exit::finish(Err(failure), false),
     };
-    let result = commands::run(cli.command, &mut context);
+    let result = commands::run(cli.command, &mut context).and_then(|outcome| {
+        context.out.flush()?;
+        Ok(outcome)
+    });
     exit::finish(result, context.out.json())
 }

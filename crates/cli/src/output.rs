@@ -51,12 +51,18 @@ impl Output {
 
     /// Prints bytes as they are.
     pub fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.sink.write_all(bytes)?;
+        self.sink.write_all(bytes)
+    }
+
+    /// Hands on what is still kept back; once at the end is enough.
+    pub fn flush(&mut self) -> io::Result<()> {
         self.sink.flush()
     }
 
     /// Tells the person something on standard error; nothing is lost if nobody listens.
-    pub fn note(&self, text: &str) {
+    pub fn note(&mut self, text: &str) {
+        // In the order in which they were said, if both go to one place.
+        let _ = self.sink.flush();
         let _ = writeln!(io::stderr(), "{text}");
     }
 

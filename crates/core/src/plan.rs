@@ -192,24 +192,40 @@ pub fn plan(facts: &Facts) -> Plan {
         return finish(facts, attempt);
     }
     let Some(target) = &facts.target else {
-        return watch("nothing new is assigned".into());
+        return keep(facts, "nothing new is assigned".into());
     };
-    if facts.quarantined.contains(&target.release) {
-        return watch(format!(
-            "release {} failed here before; waiting for a newer one",
-            target.release
-        ));
+    let release = target.release;
+    if facts.quarantined.contains(&release) {
+        return keep(
+            facts,
+            format!("release {release} failed here before; waiting for a newer one"),
+        );
     }
     if settled(facts, target) {
-        return watch(format!("release {} is in place", target.release));
+        return keep(facts, format!("release {release} is in place"));
     }
     advance(facts, target)
 }
 
-fn watch(why: String) -> Plan {
+/// Keeps the last good generation: puts back what drifted from it, or only watches.
+fn keep(facts: &Facts, why: String) -> Plan {
+    let put_back = changes(facts, &facts.good);
+    // What was there before the first release is not Afield's to put back.
+    if put_back.is_empty() || facts.good.release.is_none() {
+        return Plan {
+            why,
+            steps: vec![Step::Watch],
+        };
+    }
+    let mut steps = vec![Step::Begin {
+        to: facts.good.clone(),
+        direction: Direction::Back,
+    }];
+    steps.extend(put_back);
+    steps.extend([Step::Prove, Step::Commit]);
     Plan {
-        why,
-        steps: vec![Step::Watch],
+        why: format!("{why}; the host drifted, and is put back"),
+        steps,
     }
 }
 

@@ -6,25 +6,26 @@
 //! newest release that its wave has reached.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::assignment::Action;
+use crate::health::Health;
 use crate::ids::{HostName, Name, ReleaseId};
 use crate::release::Wave;
-use crate::report::{Event, Report};
 use crate::span::Span;
 
 /// When a wave is good enough for the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Policy {
     /// How long a host must have been healthy on the release, by the hub's clock.
     #[serde(default = "default_soak")]
     pub soak: Span,
-    /// How many of a wave's hosts must be, percent, rounded up.
-    #[serde(default = "default_percent")]
+    /// How many of a wave's hosts must be, percent, rounded up; taken as 1 to 100, since silence is not health.
+    #[serde(default = "default_percent", alias = "healthy_percent")]
     pub healthy_percent: u8,
 }
 
@@ -43,83 +44,6 @@ impl Default for Policy {
             healthy_percent: default_percent(),
         }
     }
-}
-
-/// What the hub knows of a host's health: the sum of its reports.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Health {
-    /// The release that it said it runs.
-    pub release: Option<ReleaseId>,
-    /// When the hub first heard it healthy on that release, without a bad report since.
-    pub healthy_since: Option<Timestamp>,
-    /// When the hub last heard that.
-    pub last_healthy: Option<Timestamp>,
-    /// The newest release that failed on it, until it is healthy on that or a newer one.
-    pub failed: Option<Failure>,
-}
-
-/// A release that failed on a host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// Which.
-    pub release: ReleaseId,
-    /// Why, as the host said.
-    pub why: String,
-}
-
-impl Health {
-    /// Takes in a report that the hub received at `received`.
-    pub fn observe(&mut self, report: &Report, received: Timestamp) {
-        if self.release != report.release {
-            self.release = report.release;
-            self.healthy_since = None;
-        }
-        match &report.event {
-            Event::Healthy => self.healthy(received),
-            Event::Unhealthy => self.failed(report.release, failing(report)),
-            Event::RolledBack { from, why, .. } | Event::Stuck { from, why, .. } => {
-                self.failed(Some(*from), why.clone());
-            }
-            Event::Updating { .. } | Event::Refused { .. } => {}
-        }
-    }
-
-    fn healthy(&mut self, received: Timestamp) {
-        self.healthy_since.get_or_insert(received);
-        self.last_healthy = Some(received);
-        if self
-            .failed
-            .as_ref()
-            .is_some_and(|f| Some(f.release) <= self.release)
-        {
-            self.failed = None;
-        }
-    }
-
-    fn failed(&mut self, release: Option<ReleaseId>, why: String) {
-        self.healthy_since = None;
-        if let Some(release) = release {
-            self.failed = Some(Failure { release, why });
-        }
-    }
-
-    fn soaked(&self, release: ReleaseId, soak: Span) -> bool {
-        let (Some(since), Some(last)) = (self.healthy_since, self.last_healthy) else {
-            return false;
-        };
-        let healthy_for = last.duration_since(since).as_secs();
-        self.release == Some(release)
-            && u64::try_from(healthy_for).is_ok_and(|s| s >= soak.as_secs())
-    }
-}
-
-fn failing(report: &Report) -> String {
-    let failed: Vec<_> = report.checks.iter().filter(|c| !c.passed).collect();
-    let text: Vec<_> = failed
-        .iter()
-        .map(|c| format!("check {}: {}", c.name, c.saw))
-        .collect();
-    text.join("; ")
 }
 
 /// All that the hub remembers about handing out releases.
@@ -176,13 +100,10 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
     /// Another one is under way.
-    #[error("release {0} is still being rolled out; cancel it first")]
+    #[error("release {0} is still being rolled out")]
     Busy(ReleaseId),
     /// Hosts never accept an older release.
-    #[error(
-        "release {wanted} is not newer than {newest}, which was handed out already; \
-         to go back, make a new release with the old systems: afield release --like {wanted}"
-    )]
+    #[error("release {wanted} is not newer than {newest}, which was handed out already")]
     Older {
         /// The release asked for.
         wanted: ReleaseId,
@@ -192,20 +113,91 @@ pub enum OrderError {
     /// Nothing to pause, resume or cancel.
     #[error("no rollout is under way")]
     Nothing,
+    /// The rollout is in a state in which the order means nothing.
+    #[error("the rollout of release {release} is {status}, so there is nothing to {verb}")]
+    Pointless {
+        /// The rollout's release.
+        release: ReleaseId,
+        /// [`Status::word`].
+        status: &'static str,
+        /// What was ordered.
+        verb: &'static str,
+    },
+}
+
+impl OrderError {
+    /// What the operator can do.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Busy(_) => "wait until it is done, or end it: afield rollout cancel".into(),
+            Self::Older { wanted, .. } => format!(
+                "to go back, make a new release with the old systems: afield release --like {wanted}"
+            ),
+            Self::Nothing => "start one: afield rollout start".into(),
+            Self::Pointless { .. } => "see how it stands: afield rollout status".into(),
+        }
+    }
 }
 
 /// What changed in one decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "kebab-case")]
 pub enum Change {
     /// A wave may have the release now.
-    Reached(Name),
+    Reached {
+        /// Which wave.
+        wave: Name,
+        /// The release.
+        release: ReleaseId,
+    },
     /// A host failed; no further wave.
-    Stopped(HostName),
+    Stopped {
+        /// Which host.
+        host: HostName,
+        /// Why, as it said.
+        why: String,
+    },
     /// The last wave is good.
-    Done,
+    Done {
+        /// The release.
+        release: ReleaseId,
+    },
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reached { wave, release } => write!(f, "wave {wave} may have release {release}"),
+            Self::Stopped { host, why } => write!(f, "stopped: {host} failed: {why}"),
+            Self::Done { release } => write!(f, "release {release} is rolled out"),
+        }
+    }
 }
 
 impl Rollout {
+    /// What a hub that lost its memory can know: the release that each host was last assigned, from the
+    /// signed assignments, and the waves of the newest of them. A wave counts as having reached only what
+    /// all of its hosts were assigned, so that one host that moved between waves draws none after it.
+    pub fn recover(waves: &[Wave], assigned: BTreeMap<HostName, ReleaseId>) -> Self {
+        let least = |wave: &Wave| {
+            wave.hosts
+                .iter()
+                .filter_map(|h| assigned.get(h))
+                .min()
+                .copied()
+        };
+        let reached = waves
+            .iter()
+            .filter_map(|w| Some((w.name.clone(), least(w)?)))
+            .collect();
+        Self {
+            waves: waves.to_vec(),
+            reached,
+            assigned,
+            active: None,
+        }
+    }
+
     /// Follows an operator's order. `waves` are those of the release to start.
     pub fn order(
         &mut self,
@@ -215,9 +207,9 @@ impl Rollout {
     ) -> Result<(), OrderError> {
         match action {
             Action::Start { release, policy } => self.start(*release, policy, waves, now),
-            Action::Pause => self.change(|s| matches!(s, Status::Running), Status::Paused),
+            Action::Pause => self.change("pause", |s| *s == Status::Running, Status::Paused),
             Action::Resume => self.resume(),
-            Action::Cancel => self.change(|s| !s.ended(), Status::Cancelled),
+            Action::Cancel => self.change("cancel", |s| !s.ended(), Status::Cancelled),
         }
     }
 
@@ -233,34 +225,60 @@ impl Rollout {
         {
             return Err(OrderError::Busy(active.release));
         }
-        if let Some(newest) = self.reached.values().max().filter(|n| **n >= release) {
+        if let Some(newest) = self.newest()
+            && (newest > release || (newest == release && !self.unfinished(release, waves)))
+        {
             return Err(OrderError::Older {
                 wanted: release,
-                newest: *newest,
+                newest,
             });
         }
         self.waves = waves.to_vec();
-        let policy = policy.clone();
-        let status = Status::Running;
-        let passed_over = BTreeSet::new();
         self.active = Some(Active {
             release,
-            policy,
-            status,
+            policy: policy.clone(),
+            status: Status::Running,
             started,
-            passed_over,
+            passed_over: BTreeSet::new(),
         });
         Ok(())
     }
 
-    fn change(&mut self, may: fn(&Status) -> bool, to: Status) -> Result<(), OrderError> {
-        match &mut self.active {
-            Some(active) if may(&active.status) => {
-                active.status = to;
-                Ok(())
-            }
-            _ => Err(OrderError::Nothing),
+    /// The newest release that was handed out to anyone.
+    fn newest(&self) -> Option<ReleaseId> {
+        self.reached
+            .values()
+            .chain(self.assigned.values())
+            .max()
+            .copied()
+    }
+
+    /// Whether a hub that was rebuilt finds a release half handed out; it may be started once more.
+    fn unfinished(&self, release: ReleaseId, waves: &[Wave]) -> bool {
+        self.active.is_none() && waves.iter().any(|w| self.reached_by(&w.name) < release)
+    }
+
+    fn reached_by(&self, wave: &Name) -> ReleaseId {
+        self.reached.get(wave).copied().unwrap_or_default()
+    }
+
+    fn change(
+        &mut self,
+        verb: &'static str,
+        may: fn(&Status) -> bool,
+        to: Status,
+    ) -> Result<(), OrderError> {
+        let active = self.active.as_mut().ok_or(OrderError::Nothing)?;
+        if !may(&active.status) {
+            let (release, status) = (active.release, active.status.word());
+            return Err(OrderError::Pointless {
+                release,
+                status,
+                verb,
+            });
         }
+        active.status = to;
+        Ok(())
     }
 
     fn resume(&mut self) -> Result<(), OrderError> {
@@ -270,48 +288,57 @@ impl Rollout {
             active.passed_over.insert(host.clone());
         }
         let held = |s: &Status| matches!(s, Status::Paused | Status::Stopped { .. });
-        self.change(held, Status::Running)
+        self.change("resume", held, Status::Running)
     }
 
-    /// The decision: lets waves follow, stops, or ends. Call it again until it changes nothing.
-    pub fn decide(&mut self, hosts: &BTreeMap<HostName, Health>) -> Vec<Change> {
-        let Some(active) = &mut self.active else {
-            return Vec::new();
-        };
-        if active.status != Status::Running {
-            return Vec::new();
+    /// The decision: stops, lets one wave follow, or ends. Call it again until it changes nothing.
+    pub fn decide(&mut self, hosts: &BTreeMap<HostName, Health>) -> Option<Change> {
+        let active = self
+            .active
+            .as_mut()
+            .filter(|a| a.status == Status::Running)?;
+        let release = active.release;
+        // In every wave, also those behind one that is not good at the moment.
+        if let Some((host, why)) = self
+            .waves
+            .iter()
+            .find_map(|w| first_failure(w, active, hosts))
+        {
+            active.status = Status::Stopped {
+                host: host.clone(),
+                why: why.clone(),
+            };
+            return Some(Change::Stopped { host, why });
         }
-        let mut changes = Vec::new();
         for wave in &self.waves {
-            let reached = self.reached.get(&wave.name).copied().unwrap_or_default();
-            if reached < active.release {
-                self.reached.insert(wave.name.clone(), active.release);
-                changes.push(Change::Reached(wave.name.clone()));
-            }
-            if let Some((host, why)) = first_failure(wave, active, hosts) {
-                active.status = Status::Stopped {
-                    host: host.clone(),
-                    why,
-                };
-                changes.push(Change::Stopped(host));
-                return changes;
+            let reached = self.reached.entry(wave.name.clone()).or_default();
+            if *reached < release {
+                *reached = release;
+                return Some(Change::Reached {
+                    wave: wave.name.clone(),
+                    release,
+                });
             }
             if !is_good(wave, active, hosts) {
-                return changes;
+                return None;
             }
         }
         active.status = Status::Done;
-        changes.push(Change::Done);
-        changes
+        Some(Change::Done { release })
     }
 
     /// What every host should run now; remembers it, so that no host is ever assigned an older one.
-    pub fn assign(&mut self) -> &BTreeMap<HostName, ReleaseId> {
+    /// `has` tells whether a release has something for a host: one that is new in a wave, or was not built,
+    /// is not in the release that its wave reached.
+    pub fn assign(
+        &mut self,
+        has: impl Fn(ReleaseId, &HostName) -> bool,
+    ) -> &BTreeMap<HostName, ReleaseId> {
         for wave in &self.waves {
             let Some(reached) = self.reached.get(&wave.name) else {
                 continue;
             };
-            for host in &wave.hosts {
+            for host in wave.hosts.iter().filter(|h| has(*reached, h)) {
                 let assigned = self.assigned.entry(host.clone()).or_default();
                 *assigned = (*assigned).max(*reached);
             }
@@ -329,6 +356,17 @@ impl Rollout {
 }
 
 impl Status {
+    /// In a word: running, paused, stopped, done, cancelled.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped { .. } => "stopped",
+            Self::Done => "done",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
     fn ended(&self) -> bool {
         matches!(self, Status::Done | Status::Cancelled)
     }
@@ -348,7 +386,7 @@ fn healthy(wave: &Wave, active: &Active, hosts: &BTreeMap<HostName, Health>) -> 
 }
 
 fn needed(wave: &Wave, active: &Active) -> usize {
-    let percent = usize::from(active.policy.healthy_percent.min(100));
+    let percent = usize::from(active.policy.healthy_percent.clamp(1, 100));
     (counted(wave, active).count() * percent).div_ceil(100)
 }
 

@@ -65,6 +65,36 @@ impl Host {
         host
     }
 
+    /// The same host once more, as it is now, that asks another server.
+    pub fn copy(&self, server: &Server) -> Self {
+        let copy = Self {
+            dir: tempfile::tempdir().unwrap(),
+            agent: self.agent.clone(),
+        };
+        let mut from = self.dir.path().as_os_str().to_owned();
+        from.push("/.");
+        let status = Command::new("cp")
+            .arg("-a")
+            .arg(from)
+            .arg(copy.dir.path())
+            .status();
+        assert!(status.unwrap().success());
+        let toml = copy.text("etc/afield/agent.toml");
+        let changed: Vec<String> = toml
+            .lines()
+            .map(|line| match line.split(' ').next() {
+                Some("repositories") => format!("repositories = [{:?}]", server.url()),
+                Some("hub") => format!("hub = {:?}", server.url()),
+                Some("root") => format!("root = {:?}", copy.dir.path()),
+                _ => line.to_owned(),
+            })
+            .collect();
+        fs::write(copy.config(), changed.join("\n")).unwrap();
+        let name = changed[0].split('"').nth(1).unwrap();
+        server.know(name, key().public());
+        copy
+    }
+
     /// Its public key.
     pub fn public(&self) -> PublicKey {
         key().public()

@@ -52,7 +52,7 @@ pub fn run(args: &ConnectArgs, context: &mut Context) -> CommandResult {
 }
 
 /// The way to a host; says what stands against it.
-pub fn route(folder: &Folder, host: &HostName, context: &Context) -> Result<Route, Failure> {
+pub fn route(folder: &Folder, host: &HostName, context: &mut Context) -> Result<Route, Failure> {
     let fleet = &folder.fleet;
     if !fleet.hosts.contains_key(host) {
         let known: Vec<&str> = fleet.hosts.keys().map(HostName::as_str).collect();
@@ -144,7 +144,7 @@ fn pass<'a>(
     host: &HostName,
     port: u16,
     relays: impl Iterator<Item = (&'a Name, &'a Relay)> + Clone,
-    context: &Context,
+    context: &mut Context,
 ) -> Result<(), Failure> {
     let line =
         |(name, relay): (&Name, &Relay)| format!("{} {}\n", relay_alias(name), relay.public_key);

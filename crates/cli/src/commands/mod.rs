@@ -1,15 +1,21 @@
 //! One file per command: its arguments and its `run`.
 
 pub mod access;
+pub mod build;
 pub mod check;
 pub mod completions;
 pub mod configs;
 pub mod connect;
 pub mod deploy_hook;
 pub mod explain;
+pub mod keys;
 pub mod relay;
+pub mod release;
+pub mod rollout;
+pub mod secrets;
 pub mod show;
 pub mod ssh;
+pub mod status;
 pub mod why;
 
 use crate::cli::Command;
@@ -19,6 +25,7 @@ use crate::exit::CommandResult;
 /// Runs a command.
 pub fn run(command: Command, context: &mut Context) -> CommandResult {
     match command {
+        Command::Build(args) => build::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
         Command::Show(args) => show::run(&args, context),
@@ -32,6 +39,11 @@ pub fn run(command: Command, context: &mut Context) -> CommandResult {
         Command::Connect(args) => connect::run(&args, context),
         Command::Relay(args) => relay::run(&args, context),
         Command::DeployHook(args) => deploy_hook::run(&args, context),
+        Command::Rollout(args) => rollout::run(&args, context),
+        Command::Status(args) => status::run(&args, context),
+        Command::Keys(args) => keys::run(&args, context),
+        Command::Release(args) => release::run(&args, context),
+        Command::Secrets(args) => secrets::run(args, context),
         Command::Completions(args) => completions::run(&args, context),
     }
 }

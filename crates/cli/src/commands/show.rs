@@ -27,6 +27,8 @@ enum What {
         /// The host
         name: HostName,
     },
+    /// All hosts, a line each; with --json, every host's plan by name
+    Hosts,
     /// Where a person may do what, and with which keys
     User {
         /// The person
@@ -49,6 +51,7 @@ pub fn run(args: &ShowArgs, context: &mut Context) -> CommandResult {
     let folder = context.folder()?;
     match &args.what {
         What::Host { name } => host(&folder, name, context),
+        What::Hosts => hosts(&folder, context),
         What::User { name } => user(&folder.fleet, name, context),
         What::Role { name } => role(&folder.fleet, name, context),
         What::Relay { name } => relay(&folder.fleet, name, context),
@@ -85,6 +88,31 @@ fn host(folder: &Folder, name: &HostName, context: &mut Context) -> CommandResul
         }
     }
     Ok(Outcome::Done)
+}
+
+fn hosts(folder: &Folder, context: &mut Context) -> CommandResult {
+    let resolved = afield_core::fleet::resolve(&folder.fleet);
+    if context.out.json() {
+        context.out.value(&resolved.plans)?;
+    } else {
+        for (name, plan) in &resolved.plans {
+            let wave = plan.wave.as_ref().map_or("-", Name::as_str);
+            let port = plan.tunnel.as_ref().map_or(0, |tunnel| tunnel.port);
+            let (kind, branch) = (plan.kind.name(), plan.branch.name());
+            let people = plan.access.len();
+            let line = format!("{name}  {kind}  {wave}  {branch}  port {port}  {people} accounts");
+            context.out.line(&line)?;
+        }
+    }
+    for finding in &resolved.findings {
+        let text = report::text(finding, folder, context.cwd(), false);
+        context.out.note(&format!("{}\n", text.trim_end()));
+    }
+    Ok(if resolved.findings.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Findings
+    })
 }
 
 fn host_text(plan: &HostPlan, context: &mut Context) -> std::io::Result<()> {

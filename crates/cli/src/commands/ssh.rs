@@ -158,11 +158,11 @@ struct End {
 }
 
 impl End {
-    fn of(host: &HostName, context: &Context) -> Result<Self, Failure> {
+    fn of(host: &HostName, context: &mut Context) -> Result<Self, Failure> {
         Self::new(context.folder()?, host, context)
     }
 
-    fn new(folder: Folder, host: &HostName, context: &Context) -> Result<Self, Failure> {
+    fn new(folder: Folder, host: &HostName, context: &mut Context) -> Result<Self, Failure> {
         let route = route(&folder, host, context)?;
         let known_hosts = pinned::known_hosts(&route.known_hosts())?;
         Ok(Self {

@@ -193,8 +193,8 @@ pub fn publish(
     release_seed: &[u8; 32],
 ) -> Result<(), EditError> {
     let next = next_version(metadata, trusted_root)?;
-    let root = newest_root(metadata, trusted_root)?;
-    let holder = KeyHolder::Root(root);
+    let (_, root) = newest_root(metadata, trusted_root)?;
+    let holder = KeyHolder::Root(parse_root(&root)?.signed);
     let signers = signers(&[*release_seed]);
     let next = version(next)?;
 
@@ -242,23 +242,41 @@ fn next_version(metadata: &Path, trusted_root: &[u8]) -> Result<u64, EditError> 
     }
 }
 
-/// The newest root metadata in the folder that follows from the trusted one.
-fn newest_root(metadata: &Path, trusted_root: &[u8]) -> Result<Root, EditError> {
-    let parse = |bytes: &[u8]| -> Result<Signed<Root>, EditError> {
-        Ok(serde_json::from_slice(bytes)
-            .map_err(|e| TrustError::Malformed(format!("root: {e}")))?)
-    };
-    let mut root = parse(trusted_root)?;
+/// The newest root metadata in the folder that follows, version by version and each signed for the one before,
+/// from the trusted one: what it says, and its bytes. A file that does not follow is refused, so that nobody who
+/// can write into the repository gets his own keys signed into the next version.
+pub fn newest_root(
+    metadata: &Path,
+    trusted_root: &[u8],
+) -> Result<(RootContent, Vec<u8>), EditError> {
+    let mut bytes = trusted_root.to_vec();
+    let mut root = parse_root(&bytes)?;
     loop {
-        let path = metadata.join(format!("{}.root.json", root.signed.version.get() + 1));
-        let Some(bytes) = files::read_if_there(&path, MAX_ROOT).map_err(|e| io_error(&path, e))?
+        let version = root.signed.version.get() + 1;
+        let path = metadata.join(format!("{version}.root.json"));
+        let Some(next_bytes) =
+            files::read_if_there(&path, MAX_ROOT).map_err(|e| io_error(&path, e))?
         else {
-            return Ok(root.signed);
+            return Ok((read_root(&bytes)?, bytes));
         };
-        let next = parse(&bytes)?;
-        root.signed.verify_role(&next).map_err(not_accepted)?;
-        root = next;
+        let next = parse_root(&next_bytes)?;
+        if next.signed.version.get() != version {
+            return Err(not_accepted(format!(
+                "{} is of another version",
+                path.display()
+            )));
+        }
+        let follows = root
+            .signed
+            .verify_role(&next)
+            .and_then(|()| next.signed.verify_role(&next));
+        follows.map_err(|e| not_accepted(format!("{} does not follow: {e}", path.display())))?;
+        (root, bytes) = (next, next_bytes);
     }
+}
+
+fn parse_root(bytes: &[u8]) -> Result<Signed<Root>, EditError> {
+    Ok(serde_json::from_slice(bytes).map_err(|e| TrustError::Malformed(format!("root: {e}")))?)
 }
 
 fn sign<T: Role + Serialize>(

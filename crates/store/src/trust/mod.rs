@@ -16,7 +16,7 @@ use afield_core::signed::PublicKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use edit::{EditError, RootContent, publish, read_root, sign_root};
+pub use edit::{EditError, RootContent, newest_root, publish, read_root, sign_root};
 pub use load::load;
 pub use refusal::TrustError;
 

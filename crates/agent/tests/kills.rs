@@ -1,0 +1,125 @@
+//! The agent is killed at every fault point that an update passes, as a power cut would, and started again:
+//! the host converges, and no object that was complete is fetched twice.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use afield_core::ids::ReleaseId;
+use afield_core::report::{Event, Report};
+use afield_testkit::host::Host;
+use afield_testkit::server::{Request, Server};
+use afield_testkit::system::Contract;
+use common::Bed;
+
+/// The fault points that one run passes, in order, as `name:n`.
+fn points(bed: &Bed) -> Vec<String> {
+    let server = Server::start(bed.fleet.path());
+    let host = bed.host.copy(&server);
+    let log = host.path("fault-points");
+    host.once_with(&[("AFIELD_FAULT_LOG", log.to_str().unwrap())]);
+    let text = fs::read_to_string(&log).unwrap();
+    let mut points: Vec<String> = text.lines().map(str::to_owned).collect();
+    // The detached part counts for itself; a point that both pass by the same number is one.
+    let mut seen = std::collections::BTreeSet::new();
+    points.retain(|p| seen.insert(p.clone()));
+    points
+}
+
+/// What was complete, or partly here, when the agent was killed: length by object.
+fn downloads(host: &Host) -> BTreeMap<String, (u64, bool)> {
+    let Ok(entries) = fs::read_dir(host.path("var/lib/afield/downloads")) else {
+        return BTreeMap::new();
+    };
+    let one = |entry: std::io::Result<fs::DirEntry>| {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let complete = !name.ends_with(".part");
+        let id = name.trim_end_matches(".part").to_owned();
+        (id, (entry.metadata().unwrap().len(), complete))
+    };
+    entries.map(one).collect()
+}
+
+fn check_nothing_twice(point: &str, here: &BTreeMap<String, (u64, bool)>, asked: &[Request]) {
+    for request in asked {
+        let name = request.path.rsplit('/').next().unwrap();
+        match here.get(name) {
+            Some((_, true)) => panic!("{point}: {name} was complete and asked for again"),
+            Some((length, false)) => {
+                assert!(
+                    request.from >= *length,
+                    "{point}: {length} bytes of {name} were here"
+                );
+            }
+            None => {}
+        }
+    }
+}
+
+/// A host on release 1 to which release 2 is offered; every kill happens to a copy of it.
+fn offered(contract: Contract) -> Bed {
+    let mut bed = Bed::settled();
+    bed.offer("two", contract, "config two");
+    bed
+}
+
+/// Kills a copy of the host at one point, and lets it go on. Returns what it reported.
+fn kill_at(point: &str, bed: &Bed) -> (Host, Vec<Report>) {
+    let server = Server::start(bed.fleet.path());
+    let host = bed.host.copy(&server);
+    let (code, said) = host.once_with(&[("AFIELD_FAULT", point)]);
+    assert_eq!(code, -1, "{point} was not passed, or not deadly: {said}");
+    let here = downloads(&host);
+    server.requests();
+    for _ in 0..2 {
+        host.once();
+    }
+    check_nothing_twice(point, &here, &server.requests());
+    (host, server.reports())
+}
+
+#[test]
+fn killed_at_every_point_of_a_good_release_the_host_gets_it() {
+    let bed = offered(Contract::Honest);
+    let points = points(&bed);
+    assert!(points.len() > 40, "only {points:?}");
+    for point in points {
+        let (host, reports) = kill_at(&point, &bed);
+        assert_eq!(host.text("etc/site"), "two", "{point}");
+        let config = host.text("run/.app_configs/app/settings.yml");
+        assert_eq!(config, "config two", "{point}");
+        let last = reports
+            .last()
+            .unwrap_or_else(|| panic!("{point}: no report"));
+        assert_eq!(
+            (&last.event, last.release),
+            (&Event::Healthy, Some(ReleaseId(2))),
+            "{point}"
+        );
+    }
+}
+
+#[test]
+fn killed_at_every_point_of_a_broken_release_the_host_goes_back() {
+    let bed = offered(Contract::BrokenService);
+    for point in points(&bed) {
+        let (host, reports) = kill_at(&point, &bed);
+        assert_eq!(host.text("etc/site"), "one", "{point}");
+        let config = host.text("run/.app_configs/app/settings.yml");
+        assert_eq!(config, "config one", "{point}");
+        let told = |e: &Event| {
+            matches!(
+                e,
+                Event::RolledBack {
+                    from: ReleaseId(2),
+                    ..
+                }
+            )
+        };
+        let times = reports.iter().filter(|r| told(&r.event)).count();
+        assert_eq!(times, 1, "{point}: told {times} times in {reports:?}");
+    }
+}

@@ -1,0 +1,411 @@
+//! `afield release`: builds all hosts and publishes one signed release.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use afield_core::host_data::{self, HostData};
+use afield_core::ids::{HostName, ReleaseId, StorePath};
+use afield_core::release::{Closure, FORMAT, HostRelease, Manifest, Wave};
+use afield_core::status::bytes;
+use anyhow::Context as _;
+use clap::Args;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::build::{Built, FailedHost, build_all, failed_hosts, print_failed};
+use crate::context::Context;
+use crate::exit::{CommandResult, Failure, Outcome};
+use crate::fleet::{self, Declared, Project, Told};
+use crate::nix::NixError;
+use crate::nix::closure::Facts;
+use crate::release::diff::{HostChange, Side};
+use crate::release::pack::{self, Packed};
+use crate::release::published::{Published, check_repository, lock};
+use crate::root::in_days;
+use crate::table::{Tone, cell, render};
+
+/// Arguments of `afield release`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Builds every host, packs what the repository lacks, and publishes one manifest, signed with the release \
+key: for each host its system, how it travels, and its host data (checks, app configs, access, sealed secrets). No host \
+takes it before a rollout hands it out: afield rollout start.\n\n\
+Hosts never accept an older release. To take release 7 back, publish release 6's systems under a new number:\n\n  \
+afield release --keys keys --like 6\n\n\
+Exit codes: 0 published, 1 failed, 2 wrong usage, 3 refused (a host does not build, afield check finds errors, a wrong \
+key): nothing was published."
+)]
+pub struct ReleaseArgs {
+    /// The folder with root.json and release.pem
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// Repeat the systems and host data of this release; Nix is not needed
+    #[arg(long, value_name = "RELEASE")]
+    like: Option<ReleaseId>,
+    /// Publish although some hosts do not build; they are left out and stay as they are
+    #[arg(long, conflicts_with = "like")]
+    without_failed: bool,
+    /// Build, and say what would change on each host; publish nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Makes a release.
+pub fn run(args: &ReleaseArgs, context: &mut Context) -> CommandResult {
+    let project = Project::load(context)?;
+    check_repository(&project)?;
+    let _lock = match args.dry_run {
+        true => None,
+        false => Some(lock(&project)?),
+    };
+    let published = Published::open(&project, &args.keys)?;
+    let report = match args.like {
+        Some(like) => repeat(args, like, &project, &published)?,
+        None => make(args, &project, &published, context)?,
+    };
+    match context.out.json() {
+        true => context.out.value(&report)?,
+        false => print(&report, context)?,
+    }
+    Ok(Outcome::Done)
+}
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct ReleaseReport {
+    release: ReleaseId,
+    dry_run: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    like: Option<ReleaseId>,
+    /// The release that `hosts` compares with.
+    compared_with: Option<ReleaseId>,
+    expires: Timestamp,
+    hosts: BTreeMap<HostName, HostReport>,
+    /// Hosts that the release before had and this one has not.
+    left_out: Vec<HostName>,
+    failed: BTreeMap<HostName, FailedHost>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packed: Option<Packed>,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct HostReport {
+    system: StorePath,
+    #[serde(flatten)]
+    change: HostChange,
+}
+
+/// A new release with the systems of an old one.
+fn repeat(
+    args: &ReleaseArgs,
+    like: ReleaseId,
+    project: &Project,
+    published: &Published,
+) -> Result<ReleaseReport, Failure> {
+    let old = published.manifest(like)?;
+    let newest = published.newest.as_ref().unwrap_or(&old);
+    let mut hosts = old.hosts.clone();
+    for (host, release) in &mut hosts {
+        // A host's key and the freshness of its assignments are facts of today, not part of what is taken back.
+        if let Some(today) = newest.hosts.get(host) {
+            release.key = today.key;
+        }
+        release.fresh_days = project.settings.assignment_days(host);
+    }
+    let waves = newest.waves.clone();
+    let manifest = manifest(project, published.next(), Some(like), waves, hosts);
+    let mut changes = BTreeMap::new();
+    for (host, release) in &manifest.hosts {
+        let closure: Closure = published.repository.document(&release.closure)?;
+        let data: HostData = published.repository.document(&release.data)?;
+        let (system, closure, data) = (&release.system, &closure, &data);
+        let side = Side {
+            system,
+            closure,
+            data,
+        };
+        let before = newest.hosts.get(host);
+        let change = HostChange::between(&published.repository, before, &side);
+        changes.insert(host.clone(), (system.clone(), change));
+    }
+    finish(args, project, published, manifest, changes)
+}
+
+/// A release of what is declared now.
+fn make(
+    args: &ReleaseArgs,
+    project: &Project,
+    published: &Published,
+    context: &mut Context,
+) -> Result<ReleaseReport, Failure> {
+    let declared = fleet::declared(context)?;
+    let data = all_data(project, &declared)?;
+    let built = build_all(project, &fleet::hosts(&project.fleet_dir)?, context)?;
+    let failed = failed_hosts(&built);
+    if !failed.is_empty() && !args.without_failed {
+        if !context.out.json() {
+            print_failed(&failed, context)?;
+        }
+        return Err(refuse_failed(&built));
+    }
+    if built.systems.is_empty() {
+        return Err(Failure::refused(
+            "no host builds, so there is nothing to release",
+        ));
+    }
+    let roots: Vec<StorePath> = built.systems.values().map(|s| s.out.clone()).collect();
+    let facts = Facts::of(&roots).map_err(NixError::into_failure)?;
+    let mut closures = BTreeMap::new();
+    let mut changes = BTreeMap::new();
+    for (host, system) in &built.systems {
+        let closure = facts.closure(&system.out).map_err(NixError::into_failure)?;
+        closure
+            .validate(&system.out)
+            .with_context(|| format!("the closure of {host}"))?;
+        let data = data
+            .get(host)
+            .with_context(|| format!("no host data for {host}"))?;
+        let system = &system.out;
+        let side = Side {
+            system,
+            closure: &closure,
+            data,
+        };
+        let before = published.newest.as_ref().and_then(|m| m.hosts.get(host));
+        let change = HostChange::between(&published.repository, before, &side);
+        changes.insert(host.clone(), (system.clone(), change));
+        closures.insert(host.clone(), (system.clone(), closure));
+    }
+    let (hosts, packed) = match args.dry_run {
+        true => (BTreeMap::new(), None),
+        false => {
+            let ingredients = Ingredients {
+                closures: &closures,
+                data: &data,
+                told: &declared.hosts,
+            };
+            let (hosts, packed) = write(project, published, &facts, &ingredients)?;
+            (hosts, Some(packed))
+        }
+    };
+    let waves = declared.waves.clone();
+    let manifest = manifest(project, published.next(), None, waves, hosts);
+    let mut report = finish(args, project, published, manifest, changes)?;
+    report.failed = failed;
+    report.packed = packed;
+    report.notes = notes(&declared, &built);
+    Ok(report)
+}
+
+fn refuse_failed(built: &Built) -> Failure {
+    let names: Vec<&str> = built.failed.keys().map(HostName::as_str).collect();
+    let reasons = built
+        .failed
+        .iter()
+        .map(|(host, (_, reason))| format!("{host}: {reason}"));
+    let (names, reasons) = (names.join(", "), reasons.collect::<Vec<_>>().join("; "));
+    Failure::refused(format!(
+        "{names} cannot be built ({reasons}); nothing was published"
+    ))
+    .hint("correct it, or leave these hosts as they are with --without-failed")
+}
+
+/// The host data of all hosts.
+fn all_data(
+    project: &Project,
+    declared: &Declared,
+) -> Result<BTreeMap<HostName, HostData>, Failure> {
+    let mut all = BTreeMap::new();
+    for (host, told) in &declared.hosts {
+        let checks = project.settings.checks_of(host);
+        let checks = checks.map_err(|e| {
+            Failure::refused(e.to_string()).hint("add it to vars of the host in afield.toml")
+        })?;
+        let data = HostData {
+            format: host_data::FORMAT,
+            host: host.clone(),
+            checks,
+            configs: told.configs.clone(),
+            access: told.access.clone(),
+            sealed: told.sealed.clone(),
+        };
+        let valid = data.validate(host);
+        valid.map_err(|e| {
+            Failure::refused(format!("the host data of {host} is not in order: {e}"))
+        })?;
+        all.insert(host.clone(), data);
+    }
+    Ok(all)
+}
+
+/// What documents are made from.
+struct Ingredients<'a> {
+    closures: &'a BTreeMap<HostName, (StorePath, Closure)>,
+    data: &'a BTreeMap<HostName, HostData>,
+    told: &'a BTreeMap<HostName, Told>,
+}
+
+/// Puts objects and documents into the repository. Nobody looks at them before the manifest is published.
+fn write(
+    project: &Project,
+    published: &Published,
+    facts: &Facts,
+    from: &Ingredients<'_>,
+) -> Result<(BTreeMap<HostName, HostRelease>, Packed), Failure> {
+    let paths: Vec<_> = facts.paths().cloned().collect();
+    let wanted: BTreeSet<_> = paths.iter().map(|p| p.nar_hash).collect();
+    let mut objects = published.objects(&wanted);
+    let packed = pack::archives(&published.repository, &paths, &mut objects)?;
+    let mut hosts = BTreeMap::new();
+    for (host, (system, closure)) in from.closures {
+        let told = from.told.get(host);
+        let data = from
+            .data
+            .get(host)
+            .with_context(|| format!("no host data for {host}"))?;
+        let release = HostRelease {
+            system: system.clone(),
+            closure: published.repository.add_document(closure)?,
+            delivery: published
+                .repository
+                .add_document(&pack::delivery(closure, &objects)?)?,
+            data: published.repository.add_document(data)?,
+            key: told.and_then(|t| t.key),
+            fresh_days: project.settings.assignment_days(host),
+        };
+        hosts.insert(host.clone(), release);
+    }
+    Ok((hosts, packed))
+}
+
+/// A manifest whose waves have only hosts that are in it: a wave must not wait for others.
+fn manifest(
+    project: &Project,
+    release: ReleaseId,
+    like: Option<ReleaseId>,
+    mut waves: Vec<Wave>,
+    hosts: BTreeMap<HostName, HostRelease>,
+) -> Manifest {
+    for wave in &mut waves {
+        wave.hosts.retain(|h| hosts.contains_key(h));
+    }
+    Manifest {
+        format: FORMAT,
+        fleet: project.settings.fleet.clone(),
+        release,
+        created: Timestamp::now(),
+        like,
+        waves,
+        hosts,
+    }
+}
+
+fn finish(
+    args: &ReleaseArgs,
+    project: &Project,
+    published: &Published,
+    manifest: Manifest,
+    changes: BTreeMap<HostName, (StorePath, HostChange)>,
+) -> Result<ReleaseReport, Failure> {
+    let expires = in_days(project.settings.trust.release_days)?;
+    if !args.dry_run {
+        published.publish(&manifest, expires)?;
+    }
+    let newest = published.newest.as_ref();
+    let before = newest.into_iter().flat_map(|m| m.hosts.keys());
+    let left_out = before
+        .filter(|h| !changes.contains_key(*h))
+        .cloned()
+        .collect();
+    let hosts = changes.into_iter();
+    Ok(ReleaseReport {
+        release: manifest.release,
+        dry_run: args.dry_run,
+        like: manifest.like,
+        compared_with: newest.map(|m| m.release),
+        expires,
+        hosts: hosts
+            .map(|(host, (system, change))| (host, HostReport { system, change }))
+            .collect(),
+        left_out,
+        failed: BTreeMap::new(),
+        packed: None,
+        notes: Vec::new(),
+    })
+}
+
+/// What a person should know before rolling it out.
+fn notes(declared: &Declared, built: &Built) -> Vec<String> {
+    let mut notes = Vec::new();
+    let in_wave = |host: &HostName| declared.waves.iter().any(|w| w.hosts.contains(host));
+    for (host, told) in &declared.hosts {
+        if !built.systems.contains_key(host) {
+            continue;
+        }
+        if !in_wave(host) {
+            notes.push(format!(
+                "{host} stands in no wave, so no rollout reaches it"
+            ));
+        } else if told.key.is_none() {
+            notes.push(format!(
+                "{host} has no key in tunnels.d, so it cannot report, and its wave waits for it"
+            ));
+        }
+    }
+    notes
+}
+
+fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
+    let color = context.out.color();
+    let rows = report.hosts.iter().map(|(host, host_report)| {
+        let tone = match host_report.change.is_none() {
+            true => Tone::Dim,
+            false => Tone::Plain,
+        };
+        vec![
+            cell(host.as_str()),
+            cell(host_report.change.words()).tone(tone),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    let heading = match report.compared_with {
+        Some(before) => format!("what changes since release {before}"),
+        None => "what is new".to_owned(),
+    };
+    context
+        .out
+        .text(&render(&["host", &heading], &rows, color))?;
+    print_failed(&report.failed, context)?;
+    for host in &report.left_out {
+        context
+            .out
+            .line(&format!("{host} is left out: it stays as it is"))?;
+    }
+    for note in &report.notes {
+        context.out.line(&format!("note: {note}"))?;
+    }
+    let (release, day) = (report.release, report.expires.strftime("%F"));
+    if let Some(packed) = &report.packed {
+        let (n, size, unpacked) = (packed.objects, bytes(packed.bytes), bytes(packed.unpacked));
+        context.out.line(&format!(
+            "packed {n} new objects: {size} ({unpacked} unpacked)"
+        ))?;
+    }
+    let line = match (report.dry_run, report.like) {
+        (true, _) => format!("this would be release {release}; nothing was published"),
+        (false, None) => format!("published release {release}, valid until {day}"),
+        (false, Some(like)) => {
+            format!(
+                "published release {release} with the systems of release {like}, valid until {day}"
+            )
+        }
+    };
+    context.out.line(&line)?;
+    if !report.dry_run {
+        context
+            .out
+            .line(&format!("next: afield rollout start {release} --keys DIR"))?;
+    }
+    Ok(())
+}

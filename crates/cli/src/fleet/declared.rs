@@ -1,0 +1,185 @@
+//! What a release carries of the fleet folder: the waves, and what each host is told besides its system.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use afield_core::fleet::node::{Node, Value};
+use afield_core::fleet::{self, Finding, Fleet, Severity, WavesResult};
+use afield_core::host_data::{Access, ConfigFile, Sealed};
+use afield_core::host_plan::HostPlan;
+use afield_core::ids::HostName;
+use afield_core::release::Wave;
+use afield_core::signed::PublicKey;
+use afield_store::files::read_if_there;
+use anyhow::Context as _;
+
+use crate::context::Context;
+use crate::exit::Failure;
+
+/// `generated-secrets.yml` is not larger than this, bytes.
+const MAX_SECRETS: u64 = 256 * 1024 * 1024;
+
+/// The fleet folder as far as a release carries it.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// First to last.
+    pub waves: Vec<Wave>,
+    /// By host.
+    pub hosts: BTreeMap<HostName, Told>,
+}
+
+/// What a host is told besides its system.
+#[derive(Debug, Clone, Default)]
+pub struct Told {
+    /// The key that its reports are signed with.
+    pub key: Option<PublicKey>,
+    /// App configs by name.
+    pub configs: BTreeMap<String, ConfigFile>,
+    /// People by name.
+    pub access: BTreeMap<String, Access>,
+    /// Its entry of `generated-secrets.yml`.
+    pub sealed: Option<Sealed>,
+}
+
+/// Loads the whole fleet folder; refuses one with findings of severity `error`.
+pub fn declared(context: &Context) -> Result<Declared, Failure> {
+    let folder = context.folder()?;
+    if let WavesResult::NotEvaluated(why) = &folder.sources.waves {
+        return Err(Failure::refused(format!("the waves are not known: {why}"))
+            .hint("Nix is needed where releases are made: apt install nix-bin"));
+    }
+    let (fleet, findings) = (&folder.fleet, &folder.findings);
+    let errors: Vec<&Finding> = findings
+        .iter()
+        .filter(|f| f.severity == Severity::Error)
+        .collect();
+    refuse(&errors)?;
+    let resolved = fleet::resolve(fleet);
+    refuse(&resolved.findings.iter().collect::<Vec<_>>())?;
+    let mut sealed = sealed_secrets(&folder.dir)?;
+    let mut hosts = BTreeMap::new();
+    for (host, plan) in &resolved.plans {
+        let mut told = told(plan);
+        told.key = key(fleet, host);
+        told.sealed = sealed.remove(host.as_str());
+        hosts.insert(host.clone(), told);
+    }
+    let waves = waves(&resolved.plans)?;
+    Ok(Declared { waves, hosts })
+}
+
+/// Names the first findings, and where all of them can be seen.
+fn refuse(errors: &[&Finding]) -> Result<(), Failure> {
+    const NAMED: usize = 3;
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let named = errors.iter().take(NAMED);
+    let named: Vec<String> = named
+        .map(|f| format!("{}:{}: {}", f.file, f.line, f.message))
+        .collect();
+    let more = match errors.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        n => format!("; and {n} more"),
+    };
+    let named = named.join("; ");
+    Err(
+        Failure::refused(format!("the fleet folder has errors: {named}{more}"))
+            .hint("afield check shows all of them, with what to do"),
+    )
+}
+
+fn told(plan: &HostPlan) -> Told {
+    let config = |(name, config): (&String, &afield_core::host_plan::AppConfig)| {
+        let (path, content) = (config.path.clone(), config.content.to_string());
+        (name.clone(), ConfigFile { path, content })
+    };
+    let access =
+        |(user, access): (&afield_core::ids::UserName, &afield_core::host_plan::Access)| {
+            let lines = access.keys.iter().map(|key| key.line(user.as_str()));
+            let allowed = Access {
+                profile: access.profile.name().to_owned(),
+                keys: lines.collect(),
+                expires: access.expires.map(|day| day.to_string()),
+            };
+            (user.to_string(), allowed)
+        };
+    Told {
+        key: None,
+        configs: plan.configs.iter().map(config).collect(),
+        access: plan.access.iter().map(access).collect(),
+        sealed: None,
+    }
+}
+
+/// The key of a host, if it has one with which reports can be signed.
+fn key(fleet: &Fleet, host: &HostName) -> Option<PublicKey> {
+    let key = fleet.tunnels.get(host)?.key.as_ref()?;
+    PublicKey::from_openssh(&key.value.text).ok()
+}
+
+/// The waves in the order of upgrades, also those without hosts.
+fn waves(plans: &BTreeMap<HostName, HostPlan>) -> Result<Vec<Wave>, Failure> {
+    let mut waves = Vec::new();
+    for name in fleet::model::Waves::NAMES {
+        let name = name.parse()?;
+        let mine = plans
+            .iter()
+            .filter(|(_, plan)| plan.wave.as_ref() == Some(&name));
+        let hosts = mine.map(|(host, _)| host.clone()).collect();
+        waves.push(Wave { name, hosts });
+    }
+    Ok(waves)
+}
+
+/// The entries of `generated-secrets.yml` by host; none if there is no such file.
+fn sealed_secrets(dir: &Path) -> Result<BTreeMap<String, Sealed>, Failure> {
+    let path = dir.join("secrets/generated/generated-secrets.yml");
+    let bytes = read_if_there(&path, MAX_SECRETS).with_context(|| path.display().to_string())?;
+    let Some(bytes) = bytes else {
+        return Ok(BTreeMap::new());
+    };
+    let wrong = |why: &str| {
+        Failure::refused(format!("{} is not in order: {why}", path.display()))
+            .hint("make it anew with afield secrets seal")
+    };
+    let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8"))?;
+    let (node, findings) = fleet::parse::yaml(&text);
+    if let Some(finding) = findings.first() {
+        return Err(wrong(&format!(
+            "line {}: {}",
+            finding.line, finding.message
+        )));
+    }
+    let Some(Node {
+        value: Value::Map(hosts),
+        ..
+    }) = node
+    else {
+        return Err(wrong("it is not a map of hosts"));
+    };
+    let mut sealed = BTreeMap::new();
+    for (host, entry) in hosts {
+        let field = |name: &str| match &entry.value {
+            Value::Map(fields) => fields.iter().find_map(|(key, node)| match &node.value {
+                Value::Text(text) if key.value == name => Some(text.to_string()),
+                _ => None,
+            }),
+            _ => None,
+        };
+        let (Some(encrypted_key), Some(encrypted_secrets)) =
+            (field("encrypted_key"), field("encrypted_secrets"))
+        else {
+            return Err(wrong(&format!(
+                "{} lacks encrypted_key or encrypted_secrets",
+                host.value
+            )));
+        };
+        let entry = Sealed {
+            encrypted_key,
+            encrypted_secrets,
+        };
+        sealed.insert(host.value, entry);
+    }
+    Ok(sealed)
+}

@@ -1,0 +1,307 @@
+//! `afield release` with real Nix: what it publishes is what hosts accept, and nothing is published by half.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::fs;
+
+use afield_core::host_data::HostData;
+use afield_core::ids::ReleaseId;
+use afield_core::release::{Closure, Delivery, Manifest};
+use afield_store::object;
+use afield_store::repository::Repository;
+use common::Field;
+
+const ONE: &str = r#"mk "one" "echo ${mk "shared" "echo s > $out/s"} > $out/x""#;
+const TWO: &str = r#"mk "two" "echo ${mk "shared" "echo s > $out/s"} > $out/y""#;
+
+fn fleet() -> Field {
+    let field = Field::new(&[("aa", ONE), ("bb", TWO)]);
+    field.waves(&["aa"], &["bb"]);
+    field.run(&["keys", "init", "--out", "keys"]).code(0);
+    field
+}
+
+fn manifest(field: &Field, release: u64) -> (Repository, Manifest) {
+    let root = fs::read(field.path("keys/root.json")).unwrap();
+    let repository = Repository::open(&field.path("repository")).unwrap();
+    let manifest = repository
+        .manifest(&field.trusted(&root), ReleaseId(release))
+        .unwrap();
+    (repository, manifest)
+}
+
+fn settings(field: &Field, more: &str) {
+    let text =
+        "fleet = \"test\"\n[build]\nfile = \"systems.nix\"\n[repository]\npath = \"repository\"\n";
+    field.write("afield.toml", &format!("{text}{more}"));
+}
+
+#[test]
+fn a_release_holds_what_hosts_need_and_prove() {
+    let field = fleet();
+    settings(
+        &field,
+        "[[checks]]\nname = \"web\"\ntype = \"tcp\"\naddress = \"{host}:80\"\n[hosts.bb]\nassignment-days = 90\n",
+    );
+    let config = "configs:\n  form:\n    path: intake/form.yml\n    content: \"v: 1\\n\"\n    servers: [bb]\n";
+    field.write("org-config/app_configs/master/intake-configs.yml", config);
+    let sealed =
+        "\"bb\":\n  \"encrypted_key\": |-\n    aa\n    bb\n  \"encrypted_secrets\": |-\n    cc\n";
+    field.write("org-config/secrets/generated/generated-secrets.yml", sealed);
+    let report = field
+        .run(&["release", "--keys", "keys", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(
+        (&report["release"], &report["packed"]["objects"]),
+        (&1.into(), &3.into()),
+        "{report:#}"
+    );
+    let (repository, manifest) = manifest(&field, 1);
+    let waves: Vec<_> = manifest
+        .waves
+        .iter()
+        .map(|w| (w.name.as_str(), w.hosts.len()))
+        .collect();
+    assert_eq!(
+        waves,
+        [("first", 1), ("middle", 0), ("final", 1), ("latest", 0)]
+    );
+    let days: Vec<u32> = manifest.hosts.values().map(|h| h.fresh_days).collect();
+    assert_eq!(days, [30, 90]);
+    for (host, release) in &manifest.hosts {
+        assert!(release.key.is_some());
+        let closure: Closure = repository.document(&release.closure).unwrap();
+        closure.validate(&release.system).unwrap();
+        assert_eq!(closure.paths.len(), 2);
+        let delivery: Delivery = repository.document(&release.delivery).unwrap();
+        for info in &closure.paths {
+            let offer = delivery.full(&info.path).unwrap();
+            object::prove(&repository.object_path(&offer.id), offer, info).unwrap();
+        }
+        let data: HostData = repository.document(&release.data).unwrap();
+        data.validate(host).unwrap();
+        assert_eq!(data.checks.len(), 1);
+        let json = serde_json::to_string(&data.checks[0]).unwrap();
+        assert!(json.contains(&format!("{host}:80")), "{json}");
+        assert_eq!(data.access["ann"].profile, "admin");
+        assert!(data.access["ann"].keys[0].starts_with("ssh-ed25519 "));
+        if host.as_str() == "bb" {
+            assert_eq!(
+                (
+                    data.configs["form"].path.as_str(),
+                    data.configs["form"].content.as_str()
+                ),
+                ("intake/form.yml", "v: 1\n")
+            );
+            assert_eq!(data.sealed.unwrap().encrypted_key, "aa\nbb");
+        } else {
+            assert!(data.configs.is_empty() && data.sealed.is_none());
+        }
+    }
+}
+
+#[test]
+fn the_next_release_packs_only_what_is_new() {
+    let field = fleet();
+    field.run(&["release", "--keys", "keys"]).code(0);
+    let same = field
+        .run(&["release", "--keys", "keys", "--dry-run"])
+        .code(0)
+        .out;
+    assert!(
+        same.contains("nothing") && same.contains("would be release 2"),
+        "{same}"
+    );
+
+    field.systems(&[("aa", ONE), ("bb", &TWO.replace("> $out/y", "> $out/z"))]);
+    settings(
+        &field,
+        "[[checks]]\nname = \"up\"\nhosts = [\"aa\"]\ntype = \"file\"\npath = \"/x\"\n",
+    );
+    let files = field.repository();
+    let dry = field
+        .run(&["release", "--keys", "keys", "--dry-run", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(files, field.repository(), "a dry run wrote something");
+    assert_eq!(dry["hosts"]["aa"]["system_changed"], false);
+    assert_eq!(dry["hosts"]["aa"]["checks"][0], "up");
+    assert_eq!(dry["hosts"]["bb"]["system_changed"], true);
+    assert_eq!(dry["hosts"]["bb"]["new_paths"], 1);
+    let report = field
+        .run(&["release", "--keys", "keys", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(
+        (&report["release"], &report["packed"]["objects"]),
+        (&2.into(), &1.into())
+    );
+    let (_, one) = manifest(&field, 1);
+    let (_, two) = manifest(&field, 2);
+    let system = |m: &Manifest, h: &str| m.hosts[&h.parse().unwrap()].system.clone();
+    assert_eq!(system(&one, "aa"), system(&two, "aa"));
+    assert_ne!(system(&one, "bb"), system(&two, "bb"));
+
+    // What went missing in the repository is packed again.
+    let before = field.repository();
+    let objects = before.keys().filter(|f| f.contains("/objects/"));
+    objects.for_each(|f| fs::remove_file(f).unwrap());
+    field.run(&["release", "--keys", "keys"]).code(0);
+    let (_, three) = manifest(&field, 3);
+    assert_eq!(two.hosts, three.hosts);
+    let again = field.repository();
+    let needed = two.hosts.values().map(|h| h.delivery.id.hex());
+    needed.for_each(|id| assert!(again.keys().any(|f| f.ends_with(&id)), "{id} is missing"));
+    assert_eq!(
+        again.keys().filter(|f| f.contains("/objects/")).count(),
+        3 + 6
+    );
+}
+
+#[test]
+fn taking_back_needs_no_nix() {
+    let mut field = fleet();
+    field.run(&["release", "--keys", "keys"]).code(0);
+    field.systems(&[("aa", TWO), ("bb", TWO)]);
+    field.run(&["release", "--keys", "keys"]).code(0);
+    field.only_programs(&["busybox"]);
+    let dry = field
+        .run(&[
+            "release",
+            "--keys",
+            "keys",
+            "--like",
+            "1",
+            "--dry-run",
+            "--json",
+        ])
+        .code(0)
+        .json();
+    assert_eq!(dry["hosts"]["aa"]["system_changed"], true);
+    assert_eq!(dry["hosts"]["bb"]["system_changed"], false);
+    let ran = field
+        .run(&["release", "--keys", "keys", "--like", "1"])
+        .code(0);
+    assert!(
+        ran.out.contains("release 3 with the systems of release 1"),
+        "{}",
+        ran.out
+    );
+    let (_, one) = manifest(&field, 1);
+    let (_, three) = manifest(&field, 3);
+    assert_eq!(
+        (three.like, &three.hosts, &three.waves),
+        (Some(ReleaseId(1)), &one.hosts, &one.waves)
+    );
+    let ran = field
+        .run(&["release", "--keys", "keys", "--like", "9"])
+        .code(2);
+    assert!(
+        ran.err.contains("no release 9") && ran.err.contains("1 to 3"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_host_that_fails_stops_the_release_unless_it_is_left_out() {
+    let field = fleet();
+    field.systems(&[("aa", ONE), ("bb", r#"throw "no disk""#)]);
+    let files = field.repository();
+    let ran = field.run(&["release", "--keys", "keys"]).code(3);
+    assert!(
+        ran.err.contains("bb") && ran.err.contains("no disk"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.err.contains("--without-failed"), "{}", ran.err);
+    assert_eq!(
+        files,
+        field.repository(),
+        "a refused release wrote something"
+    );
+    let report = field
+        .run(&["release", "--keys", "keys", "--without-failed", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(report["failed"]["bb"]["reason"], "no disk");
+    let (_, manifest) = manifest(&field, 1);
+    assert_eq!(manifest.hosts.len(), 1);
+    assert!(
+        manifest
+            .waves
+            .iter()
+            .all(|w| w.hosts.iter().all(|h| h.as_str() == "aa"))
+    );
+}
+
+#[test]
+fn what_cannot_be_right_is_refused_before_anything_is_built() {
+    let field = fleet();
+    settings(
+        &field,
+        "[[checks]]\nname = \"web\"\ntype = \"tcp\"\naddress = \"{ip}:80\"\n",
+    );
+    let ran = field.run(&["release", "--keys", "keys"]).code(3);
+    assert!(
+        ran.err.contains("{ip}") && ran.err.contains("vars"),
+        "{}",
+        ran.err
+    );
+    settings(&field, "");
+    let keys = fs::read_to_string(field.path("org-config/json/keys.json")).unwrap();
+    field.write("org-config/json/keys.json", "{\"keys\": 7}");
+    let ran = field.run(&["release", "--keys", "keys"]).code(3);
+    assert!(
+        ran.err.contains("json/keys.json:1") && ran.err.contains("afield check"),
+        "{}",
+        ran.err
+    );
+    field.write("org-config/json/keys.json", &keys);
+    let ran = field.run(&["release", "--keys", "nowhere"]).code(2);
+    assert!(ran.err.contains("nowhere/root.json"), "{}", ran.err);
+    field
+        .run(&["keys", "init", "--out", "sea", "--fleet-name", "sea"])
+        .code(0);
+    let ran = field.run(&["release", "--keys", "sea"]).code(3);
+    assert!(ran.err.contains("for the fleet sea"), "{}", ran.err);
+    let lock = fs::File::create(field.path("repository/.lock")).unwrap();
+    lock.lock().unwrap();
+    let ran = field.run(&["release", "--keys", "keys"]).code(3);
+    assert!(
+        ran.err.contains("at work in this repository"),
+        "{}",
+        ran.err
+    );
+    drop(lock);
+    let timestamp = field.path("repository/metadata/timestamp.json");
+    field.run(&["release", "--keys", "keys"]).code(0);
+    fs::write(&timestamp, "{}").unwrap();
+    let ran = field.run(&["release", "--keys", "keys"]).code(3);
+    assert!(
+        ran.err.contains("not in order") && ran.err.contains("backup"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn a_store_path_that_was_changed_is_not_packed() {
+    let field = fleet();
+    let report = field.run(&["build", "--json"]).code(0).json();
+    let system = report["hosts"]["aa"]["system"].as_str().unwrap();
+    let file = field.path("store").join(&system[1..]).join("x");
+    let mut permissions = fs::metadata(&file).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+    fs::set_permissions(&file, permissions).unwrap();
+    fs::write(&file, "tampered\n").unwrap();
+    let ran = field.run(&["release", "--keys", "keys"]).code(1);
+    assert!(
+        ran.err.contains("is not what was built") && ran.err.contains("repair"),
+        "{}",
+        ran.err
+    );
+    assert!(!field.path("repository/metadata/timestamp.json").exists());
+}

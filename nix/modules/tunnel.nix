@@ -1,0 +1,64 @@
+# The way in: a tunnel from the host to each relay, up as long as there is power and any Internet at all.
+{ config, lib, pkgs, ... }:
+let
+  cfg = config.settings.reverse_tunnel;
+  inherit (config.settings) system;
+  own = cfg.tunnels.${config.settings.network.host_name} or null;
+  inUse = cfg.enable && own != null && own.remote_forward_port > 0;
+  port = forward: 10000 * forward.prefix + own.remote_forward_port;
+  forwards = map (forward: "${toString (port forward)}:localhost:${toString forward.forwarded_port}") (lib.attrValues own.reverse_tunnels);
+
+  unit = name: relay: {
+    description = "Tunnel to the relay ${name}";
+    wantedBy = [ "multi-user.target" ];
+    after = [ "network.target" "afield-private-key.service" ];
+    wants = [ "afield-private-key.service" ];
+    # A host out of reach is worse than one that tries too often.
+    unitConfig.StartLimitIntervalSec = 0;
+    # What is running is not cut off by an upgrade: the person who watches it comes through here.
+    restartIfChanged = true;
+    stopIfChanged = false;
+    environment = {
+      RELAY_ADDRESSES = lib.concatStringsSep " " relay.addresses;
+      RELAY_PORTS = lib.concatMapStringsSep " " toString relay.ports;
+      FORWARDS = lib.concatStringsSep " " forwards;
+      # A port that swallows packets must not hold up the next one for minutes.
+      CONNECT_TIMEOUT = toString (lib.min 30 own.connectTimeout);
+      IDENTITY = system.private_key;
+    };
+    path = [ pkgs.openssh ];
+    serviceConfig = {
+      ExecStart = "${pkgs.writeShellScript "afield-tunnel" (lib.readFile ../scripts/tunnel.sh)}";
+      User = "tunnel";
+      Group = "tunnel";
+      Restart = "always";
+      RestartSec = 5;
+      # The tunnel is what saves a host that is out of memory.
+      OOMScoreAdjust = -900;
+      NoNewPrivileges = true;
+      ProtectSystem = "strict";
+      ProtectHome = true;
+      PrivateTmp = true;
+      PrivateDevices = true;
+      RestrictAddressFamilies = [ "AF_INET" "AF_INET6" "AF_UNIX" ];
+    };
+  };
+in
+{
+  config = lib.mkMerge [
+    (lib.mkIf inUse {
+      systemd.services = lib.mapAttrs' (name: relay: lib.nameValuePair "afield-tunnel-${name}" (unit name relay)) cfg.relay_servers;
+    })
+    {
+      warnings = lib.optional (cfg.enable && own != null && own.public_key == "") ''
+        host ${config.settings.network.host_name} has its tunnel enabled, but no public_key in ${toString system.tunnels_json_dir_path}, so relays refuse it. Set the key when the host has been set up.
+      '';
+      assertions = [
+        {
+          assertion = cfg.enable -> cfg.relay_servers != { };
+          message = "settings.reverse_tunnel.enable is set, but json/relay-servers.json has no relays. Add one, or the host cannot be reached.";
+        }
+      ];
+    }
+  ];
+}

@@ -1,0 +1,1 @@
+{ config, ... }@args: { made-with = args; }

@@ -1,0 +1,24 @@
+# Waves and branches.
+{ lib, golden, testing }:
+let
+  inherit (testing.afieldLib) waves folder;
+  fleet = folder.load (golden + "/inputs/org-config");
+  hosts = lib.attrNames fleet.hosts;
+  case = actual: expected: { inherit actual expected; };
+in
+{
+  each-host-has-one = case (waves.waveOf fleet.waves hosts) {
+    vm-uat = "firstWave";
+    prov-new = "firstWave";
+    nuc-pap = "middleWave";
+    lap-kabul = "middleWave";
+    nuc-juba = "finalWave";
+    vm-prod = "finalWave";
+    relay-bru = "latestWave";
+    relay-fra = "latestWave";
+  };
+  staging-hosts-follow-their-branch = case (lib.genAttrs [ "vm-uat" "vm-prod" ] (waves.branchOf fleet.waves)) {
+    vm-uat = "staging";
+    vm-prod = "main";
+  };
+}

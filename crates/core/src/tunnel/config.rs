@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host_plan::HostPlan;
 use crate::ids::{InvalidId, Name};
 use crate::span::Span;
 
@@ -136,6 +137,34 @@ impl fmt::Display for Proxy {
 pub struct ConfigFlaw(String);
 
 impl Config {
+    /// What a host's plan says, for the host's private key at `key`; none if it has no tunnel or there are no relays.
+    ///
+    /// `connectTimeout` of the fleet folder, 360 s by default, was for one address after the other. Here all are tried
+    /// at once, so that a minute is enough for what it still stands for.
+    pub fn of(plan: &HostPlan, key: &str) -> Option<Self> {
+        let tunnel = plan.tunnel.as_ref()?;
+        let relays = plan.relays.iter().map(|(name, relay)| Relay {
+            name: name.clone(),
+            addresses: relay.addresses.clone(),
+            ports: relay.ports.clone(),
+            host_key: relay.public_key.clone(),
+        });
+        let forwards = tunnel.tunnels.values().map(|one| Forward {
+            listen: one.relay_port,
+            target: one.local_port,
+        });
+        let config = Self {
+            user: default_user(),
+            key: key.to_owned(),
+            relays: relays.collect(),
+            forwards: forwards.collect(),
+            proxy: None,
+            connect_timeout: Span::secs(u64::from(tunnel.connect_timeout).clamp(20, 60)),
+            keepalive: default_keepalive(),
+        };
+        (!config.relays.is_empty()).then_some(config)
+    }
+
     /// Checks what the types cannot: nothing here may turn into another argument, option or line for OpenSSH.
     pub fn check(&self) -> Result<(), ConfigFlaw> {
         let flaw = |text: String| Err(ConfigFlaw(text));
@@ -243,6 +272,31 @@ mod tests {
         for bad in ["proxy", "http://a:b@c:1", "https://p:1", "p:0", "-p:1"] {
             assert!(bad.parse::<Proxy>().is_err(), "{bad} was taken");
         }
+    }
+
+    #[test]
+    fn a_plan_becomes_a_file() {
+        let ssh = serde_json::json!({"relay_port": 2002, "local_port": 22});
+        let web = serde_json::json!({"relay_port": 52002, "local_port": 443});
+        let tunnels = serde_json::json!({"ssh": ssh, "web": web});
+        let relay = serde_json::json!({"addresses": ["192.0.2.7"], "ports": [443], "public_key": "ssh-ed25519 AAAA"});
+        let plan = serde_json::json!({
+            "host": "clinic", "kind": "nixos", "wave": null, "branch": "main", "access": {}, "relays": {"bru": relay},
+            "tunnel": {"key": null, "port": 2002, "connect_timeout": 360, "tunnels": tunnels},
+            "relay_keys": null, "configs": {}, "secrets": null, "services": null,
+        });
+        let mut plan: HostPlan = serde_json::from_value(plan).unwrap();
+        let config = Config::of(&plan, "/etc/key").unwrap();
+        assert_eq!(config.check(), Ok(()));
+        let ports: Vec<_> = config
+            .forwards
+            .iter()
+            .map(|f| (f.listen, f.target))
+            .collect();
+        assert_eq!(ports, [(2002, 22), (52002, 443)]);
+        assert_eq!(config.connect_timeout, Span::secs(60));
+        plan.tunnel = None;
+        assert_eq!(Config::of(&plan, "/etc/key"), None);
     }
 
     #[test]

@@ -10,6 +10,14 @@ use crate::ids::Name;
 pub const KEYS_FOLDER: &str = "/etc/ssh/authorized_keys.d";
 /// The file of [`sshd_config`] on a relay that is not NixOS.
 pub const SSHD_FILE: &str = "/etc/ssh/sshd_config.d/10-afield-relay.conf";
+/// The file with the kernel's settings of [`install_script`].
+pub const SYSCTL_FILE: &str = "/etc/sysctl.d/60-afield-relay.conf";
+/// Retransmissions after which the kernel gives up a connection: 6 are 25 s (tcp(7), tcp_retries2).
+///
+/// sshd's own keepalive is not enough: each visitor of a forwarded port puts it off (seen with OpenSSH 9.2), so that
+/// whoever tries again and again to reach a host would keep its dead connection, and with it the port, for a quarter of
+/// an hour. What the visitors send is what remains unacknowledged.
+pub const TCP_RETRIES: u8 = 6;
 /// Ports of a relay that names none (spec "fleet folder" §3).
 pub const DEFAULT_PORTS: [u16; 3] = [22, 80, 443];
 
@@ -82,7 +90,7 @@ for user in tunnel tunneller; do
   # No password, but not locked either: a locked account is refused without PAM.
   usermod --password '*' \"$user\"
 done
-mkdir -p {KEYS_FOLDER} /etc/ssh/sshd_config.d
+mkdir -p {KEYS_FOLDER} /etc/ssh/sshd_config.d /etc/sysctl.d
 grep -qsi '^[[:space:]]*include[[:space:]].*/etc/ssh/sshd_config.d/' /etc/ssh/sshd_config || {{
   echo 'afield: /etc/ssh/sshd_config does not include /etc/ssh/sshd_config.d/*.conf; add that as its first line' >&2
   exit 1
@@ -120,6 +128,8 @@ if ! sshd -t; then
   exit 1
 fi
 rm -f {SSHD_FILE}.old
+echo 'net.ipv4.tcp_retries2 = {TCP_RETRIES}' >{SYSCTL_FILE}
+sysctl -q -p {SYSCTL_FILE}
 if [ -d /run/systemd/system ]; then systemctl reload-or-restart ssh.service; fi
 "
     ));

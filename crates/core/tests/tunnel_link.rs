@@ -190,7 +190,7 @@ fn what_openssh_says_decides_what_comes_next() {
         (Cause::OtherHostKey, true, 30),
         (Cause::Ended("Connection closed".into()), true, 30),
         (Cause::Refused, false, 300),
-        (Cause::PortTaken("port 2001".into()), false, 300),
+        (Cause::PortTaken("port 2001".into()), false, 60),
     ];
     for (cause, next_way, longest) in table {
         let mut link = link(&["192.0.2.1"], &[22, 443]);

@@ -23,6 +23,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const CAP_UNREACHABLE: Duration = Duration::from_secs(30);
 /// While a dead connection of its own may hold the port.
 const CAP_TAKEN: Duration = Duration::from_secs(4);
+/// When it is not given up by then: the relay may be one without Afield's settings, where it takes a quarter of an hour.
+const CAP_TAKEN_LONG: Duration = Duration::from_secs(60);
 /// For what only a person can change.
 const CAP_HOPELESS: Duration = Duration::from_secs(300);
 /// So often a taken port is taken for one's own dead connection (about 40 s).
@@ -38,7 +40,8 @@ pub fn wait(failures: u32, kind: Kind, random: f64) -> Duration {
     let cap = match kind {
         Kind::Unreachable => CAP_UNREACHABLE,
         Kind::PortTaken if failures <= TRIES_TAKEN => CAP_TAKEN,
-        Kind::PortTaken | Kind::Refused => CAP_HOPELESS,
+        Kind::PortTaken => CAP_TAKEN_LONG,
+        Kind::Refused => CAP_HOPELESS,
     };
     let full = FIRST.saturating_mul(1 << failures.min(16)).min(cap);
     full.mul_f64(0.5 + random / 2.0)
@@ -60,7 +63,7 @@ mod tests {
             (u32::MAX, Kind::Unreachable, 15_000, 30_000),
             (1, Kind::PortTaken, 1_000, 2_000),
             (12, Kind::PortTaken, 2_000, 4_000),
-            (13, Kind::PortTaken, 150_000, 300_000),
+            (13, Kind::PortTaken, 30_000, 60_000),
             (3, Kind::Refused, 4_000, 8_000),
             (20, Kind::Refused, 150_000, 300_000),
         ];

@@ -16,4 +16,5 @@ pub mod refusal;
 pub mod report;
 pub mod source;
 pub mod state;
+pub mod tunnel;
 pub mod verify;

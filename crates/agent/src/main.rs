@@ -8,7 +8,7 @@ use afield_agent::config::Config;
 use afield_agent::host::Host;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::Store;
-use afield_agent::{activate, observe};
+use afield_agent::{activate, observe, tunnel};
 use afield_core::report::Event;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -53,6 +53,8 @@ enum Command {
         /// The file; default: that of `--config`.
         file: Option<PathBuf>,
     },
+    /// Keep a reverse tunnel to every relay; runs for ever, as a user without rights.
+    Tunnel(TunnelArgs),
     /// Print completions for a shell.
     Completions {
         /// Which shell.
@@ -64,6 +66,39 @@ enum Command {
         /// The job's folder.
         folder: PathBuf,
     },
+    /// Becomes the ssh of a tunnel; started by `tunnel` itself.
+    #[command(hide = true, name = tunnel::client::COMMAND)]
+    TunnelSsh {
+        /// The process that must be there, or ssh is not needed any more.
+        parent: u32,
+        /// Arguments of ssh.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct TunnelArgs {
+    /// Relays and ports, as host data writes them; read again when it changes. TOML if its name says so.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/var/lib/afield/tunnel.json"
+    )]
+    tunnel_config: PathBuf,
+    /// The tunnel's own folder: pinned keys, and the ways that worked last.
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/afield-tunnel")]
+    tunnel_state: PathBuf,
+    /// Where it says how each tunnel is doing.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/run/afield-tunnel/status.json"
+    )]
+    tunnel_status: PathBuf,
+    /// Only check the configuration.
+    #[arg(long)]
+    check: bool,
 }
 
 fn main() -> ExitCode {
@@ -92,6 +127,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Activate { folder } => {
             activate::detached_main(folder)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Tunnel(args) => run_tunnel(args),
+        Command::TunnelSsh { parent, arguments } => {
+            Err(tunnel::client::become_ssh(*parent, arguments))
         }
     }
 }
@@ -230,6 +269,20 @@ fn check_config(cli: &Cli, file: &Path) -> anyhow::Result<ExitCode> {
     } else {
         println!("{}: in order, for the host {}", file.display(), config.host);
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_tunnel(args: &TunnelArgs) -> anyhow::Result<ExitCode> {
+    if args.check {
+        tunnel::read_config(&args.tunnel_config)?;
+        println!("{}: in order", args.tunnel_config.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    tunnel::run(&tunnel::Places {
+        config: args.tunnel_config.clone(),
+        state: args.tunnel_state.clone(),
+        status: args.tunnel_status.clone(),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -76,6 +76,20 @@ pub enum Command {
     Access(commands::access::AccessArgs),
     /// Render the app configs of all hosts
     Configs(commands::configs::ConfigsArgs),
+    /// Log in to a host over whichever relay answers, or run a command on it
+    Ssh(commands::ssh::SshArgs),
+    /// Copy files from or to a host
+    Scp(commands::ssh::ScpArgs),
+    /// Bring a port of a host to this machine
+    Forward(commands::ssh::ForwardArgs),
+    /// Write a file for ~/.ssh/config, so that plain ssh, rsync and editors know the hosts
+    SshConfig(commands::ssh::SshConfigArgs),
+    /// Be the ProxyCommand of ssh: connect standard input and output to a host's sshd
+    Connect(commands::connect::ConnectArgs),
+    /// Render what a relay needs
+    Relay(commands::relay::RelayArgs),
+    /// Ask hosts for a deployment, as the CI of an app's repository does
+    DeployHook(commands::deploy_hook::DeployHookArgs),
     /// Read, change and seal the fleet's secrets
     Secrets(commands::secrets::SecretsArgs),
     /// Print the completion script of a shell

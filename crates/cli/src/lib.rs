@@ -14,6 +14,7 @@ pub mod hub;
 pub mod nix;
 pub mod output;
 pub mod page;
+pub mod pinned;
 pub mod progress;
 pub mod release;
 pub mod report;

@@ -3,6 +3,7 @@
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
 pub mod assignment;
+pub mod deploy_hook;
 #[cfg(feature = "fleet")]
 pub mod fleet;
 pub mod health;
@@ -12,7 +13,9 @@ pub mod ids;
 pub mod plan;
 pub mod profile;
 pub mod pyyaml;
+pub mod relay;
 pub mod release;
+pub mod remote;
 pub mod report;
 pub mod rollout;
 #[cfg(feature = "secrets")]
@@ -22,3 +25,4 @@ pub mod signed;
 pub mod span;
 pub mod status;
 pub mod time;
+pub mod tunnel;

@@ -4,5 +4,7 @@
 
 pub mod fleet;
 pub mod host;
+pub mod net;
+pub mod relay;
 pub mod server;
 pub mod system;

@@ -5,12 +5,16 @@ pub mod build;
 pub mod check;
 pub mod completions;
 pub mod configs;
+pub mod connect;
+pub mod deploy_hook;
 pub mod explain;
 pub mod keys;
+pub mod relay;
 pub mod release;
 pub mod rollout;
 pub mod secrets;
 pub mod show;
+pub mod ssh;
 pub mod status;
 pub mod why;
 
@@ -28,6 +32,13 @@ pub fn run(command: Command, context: &mut Context) -> CommandResult {
         Command::Why(args) => why::run(&args, context),
         Command::Access(args) => access::run(&args, context),
         Command::Configs(args) => configs::run(&args, context),
+        Command::Ssh(args) => ssh::ssh(&args, context),
+        Command::Scp(args) => ssh::scp(&args, context),
+        Command::Forward(args) => ssh::forward(&args, context),
+        Command::SshConfig(args) => ssh::config(&args, context),
+        Command::Connect(args) => connect::run(&args, context),
+        Command::Relay(args) => relay::run(&args, context),
+        Command::DeployHook(args) => deploy_hook::run(&args, context),
         Command::Rollout(args) => rollout::run(&args, context),
         Command::Status(args) => status::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),

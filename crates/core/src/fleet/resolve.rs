@@ -211,7 +211,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// The accounts of relays, the same on each; worked out when the first relay is resolved.
-    fn relay_keys(&self) -> Arc<RelayKeys> {
+    pub fn relay_keys(&self) -> Arc<RelayKeys> {
         let make = || {
             let tunneller = super::relay_keys::tunneller(self.fleet, self);
             Arc::new(RelayKeys {

@@ -1,0 +1,259 @@
+//! One relay's loop: hands events to its link, and does what the link says.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use afield_core::tunnel::ssh::Cause;
+use afield_core::tunnel::{Action, Config, Endpoint, Event, Link, Relay, Status};
+
+use super::client::Client;
+use super::dial::dial;
+use super::folder::Folder;
+
+/// A running loop.
+pub(super) struct Worker {
+    config: Config,
+    inbox: Sender<Message>,
+    thread: JoinHandle<()>,
+}
+
+enum Message {
+    Event(Event),
+    Greeted(u64, Endpoint, TcpStream),
+    NetworkChanged,
+    Stop,
+}
+
+impl Worker {
+    /// Starts the loop for the one relay of a configuration.
+    pub fn start(config: Config, folder: Arc<Folder>) -> Self {
+        let (inbox, messages) = mpsc::channel();
+        let (own, tell) = (config.clone(), inbox.clone());
+        let thread = std::thread::spawn(move || {
+            let relays = own.relays.clone();
+            for relay in relays {
+                Loop::new(&own, relay, &folder, &tell).run(&messages);
+            }
+        });
+        Self {
+            config,
+            inbox,
+            thread,
+        }
+    }
+
+    /// What it was started with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether its loop runs.
+    pub fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
+    }
+
+    /// Tells it that the network has changed.
+    pub fn network_changed(&self) {
+        // A loop that has ended is started anew by whoever looks.
+        let _ = self.inbox.send(Message::NetworkChanged);
+    }
+
+    /// Ends the tunnel and the loop.
+    pub fn stop(self) {
+        let _ = self.inbox.send(Message::Stop);
+        let _ = self.thread.join();
+    }
+}
+
+struct Loop<'a> {
+    config: &'a Config,
+    relay: Relay,
+    folder: &'a Folder,
+    tell: &'a Sender<Message>,
+    link: Link,
+    start: Instant,
+    /// Tries under way, to be given up.
+    tries: BTreeMap<Endpoint, Arc<AtomicBool>>,
+    /// Connections of tries that got an answer.
+    greeted: BTreeMap<Endpoint, TcpStream>,
+    client: Option<Client>,
+    /// The address that the client's connection has here.
+    local: Option<SocketAddr>,
+    told: Option<Status>,
+}
+
+impl<'a> Loop<'a> {
+    fn new(
+        config: &'a Config,
+        relay: Relay,
+        folder: &'a Folder,
+        tell: &'a Sender<Message>,
+    ) -> Self {
+        let last_good = folder.last_good(&relay.name);
+        let start_within = config.connect_timeout.duration();
+        Self {
+            link: Link::new(
+                relay.clone(),
+                config.proxy.is_some(),
+                start_within,
+                last_good,
+            ),
+            config,
+            relay,
+            folder,
+            tell,
+            start: Instant::now(),
+            tries: BTreeMap::new(),
+            greeted: BTreeMap::new(),
+            client: None,
+            local: None,
+            told: None,
+        }
+    }
+
+    fn run(mut self, messages: &Receiver<Message>) {
+        while let Some(event) = self.next(messages) {
+            for action in self.link.on(event, self.start.elapsed(), random()) {
+                self.act(action);
+            }
+            self.tell_status();
+        }
+    }
+
+    /// The next event; none if the loop is to end.
+    fn next(&mut self, messages: &Receiver<Message>) -> Option<Event> {
+        let message = match self.link.wake_at() {
+            Some(at) => match messages.recv_timeout(at.saturating_sub(self.start.elapsed())) {
+                Err(RecvTimeoutError::Timeout) => return Some(Event::Wake),
+                other => other.ok()?,
+            },
+            None => messages.recv().ok()?,
+        };
+        Some(match message {
+            Message::Event(event) => event,
+            Message::Greeted(round, endpoint, stream) => {
+                if self.tries.contains_key(&endpoint) {
+                    self.greeted.insert(endpoint.clone(), stream);
+                }
+                Event::Greeted { round, endpoint }
+            }
+            Message::NetworkChanged => {
+                let stranded = self.client.is_some() && self.local.is_some_and(is_gone);
+                Event::NetworkChanged { stranded }
+            }
+            Message::Stop => return None,
+        })
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Resolve(name) => self.resolve(name),
+            Action::Try { round, endpoint } => self.try_one(round, endpoint),
+            Action::Drop { but } => {
+                for given_up in std::mem::take(&mut self.tries).values() {
+                    given_up.store(true, Ordering::Relaxed);
+                }
+                self.greeted
+                    .retain(|endpoint, _| but.as_ref() == Some(endpoint));
+            }
+            Action::Start { round, endpoint } => {
+                if let Err(e) = self.start_client(round, &endpoint) {
+                    let cause = Cause::Ended(format!("{e:#}"));
+                    let _ = self
+                        .tell
+                        .send(Message::Event(Event::Ended { round, cause }));
+                }
+            }
+            Action::End => self.client = None,
+            Action::Remember(endpoint) => {
+                if let Err(e) = self.folder.remember(&self.relay.name, &endpoint) {
+                    super::say(&format!(
+                        "{}: the way that works cannot be kept: {e}",
+                        self.relay.name
+                    ));
+                }
+            }
+        }
+    }
+
+    /// In a thread of its own: a resolver may hang for half a minute.
+    fn resolve(&self, name: String) {
+        let tell = self.tell.clone();
+        std::thread::spawn(move || {
+            let found = (name.as_str(), 0).to_socket_addrs();
+            let mut addresses: Vec<IpAddr> = found.into_iter().flatten().map(|a| a.ip()).collect();
+            addresses.dedup();
+            let _ = tell.send(Message::Event(Event::Resolved { name, addresses }));
+        });
+    }
+
+    fn try_one(&mut self, round: u64, endpoint: Endpoint) {
+        let given_up = Arc::new(AtomicBool::new(false));
+        self.tries.insert(endpoint.clone(), given_up.clone());
+        let (tell, proxy) = (self.tell.clone(), self.config.proxy.clone());
+        std::thread::spawn(move || {
+            let message = match dial(&endpoint, proxy.as_ref(), &given_up) {
+                Ok(stream) => Message::Greeted(round, endpoint, stream),
+                Err(why) => Message::Event(Event::Lost {
+                    round,
+                    endpoint,
+                    why,
+                }),
+            };
+            let _ = tell.send(message);
+        });
+    }
+
+    fn start_client(&mut self, round: u64, endpoint: &Endpoint) -> anyhow::Result<()> {
+        let Some(stream) = self.greeted.remove(endpoint) else {
+            anyhow::bail!("its connection is gone");
+        };
+        self.local = stream.local_addr().ok();
+        let known_hosts = self.folder.known_hosts(self.config, &self.relay.name)?;
+        let tell = self.tell.clone();
+        let tell = move |event| drop(tell.send(Message::Event(event)));
+        self.client = Some(Client::start(
+            self.config,
+            &self.relay,
+            &known_hosts,
+            stream,
+            round,
+            tell,
+        )?);
+        Ok(())
+    }
+
+    fn tell_status(&mut self) {
+        let status = self.link.status();
+        if self.told.as_ref() == Some(&status) {
+            return;
+        }
+        let name = &self.relay.name;
+        let told = self.told.as_ref();
+        match (status.state.as_str(), &status.endpoint, &status.why) {
+            ("up", Some(endpoint), _) => super::say(&format!("{name}: up over {endpoint}")),
+            (_, _, Some(why)) if told.and_then(|t| t.why.as_ref()) != Some(why) => {
+                super::say(&format!("{name}: {why}"));
+            }
+            _ => {}
+        }
+        self.folder.tell(name, status.clone());
+        self.told = Some(status);
+    }
+}
+
+/// Whether this machine has an address no more.
+fn is_gone(mut address: SocketAddr) -> bool {
+    address.set_port(0);
+    UdpSocket::bind(address).is_err_and(|e| e.kind() == std::io::ErrorKind::AddrNotAvailable)
+}
+
+/// From 0 up to, not including, 1. Without a source of randomness hosts come in step, but they come.
+fn random() -> f64 {
+    getrandom::u32().map_or(0.5, |n| f64::from(n) / (f64::from(u32::MAX) + 1.0))
+}

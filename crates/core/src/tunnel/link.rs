@@ -1,0 +1,393 @@
+//! The tunnel to one relay as a state machine: events and the time go in, actions come out.
+//!
+//!     Waiting ──► Racing ──► Starting ──► Up
+//!        ▲          │ ▲          │         │
+//!        └──────────┘ └──────────┴─────────┘   another way is left: race on; else wait
+//!
+//! Times are lengths since any one start, from a clock that never goes back. A `round` counts up with each change of
+//! what is being tried, so that a late answer to an earlier question is known as such.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::backoff::{self, Kind};
+use super::config::Relay;
+use super::race::{Endpoint, Known, Path, Race};
+use super::ssh::Cause;
+
+/// A tunnel that held this long was a good one: the next failure counts from the beginning.
+const HELD: Duration = Duration::from_secs(60);
+/// A network that flaps makes a host start over this often at most.
+const RESTART_GAP: Duration = Duration::from_secs(5);
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are what their names say; `round` is explained above.
+pub enum Event {
+    /// The time of [`Link::wake_at`] has come.
+    Wake,
+    /// An answer to [`Action::Resolve`]; empty if there is none.
+    Resolved {
+        name: String,
+        addresses: Vec<IpAddr>,
+    },
+    /// A try got an SSH server's first words.
+    Greeted { round: u64, endpoint: Endpoint },
+    /// A try failed.
+    Lost {
+        round: u64,
+        endpoint: Endpoint,
+        why: String,
+    },
+    /// OpenSSH has opened all ports.
+    Opened { round: u64 },
+    /// OpenSSH ended.
+    Ended { round: u64, cause: Cause },
+    /// Addresses or routes changed, or the clock jumped, as it does after a sleep. `stranded`: the connection's own
+    /// address is gone, so that it is dead for sure.
+    NetworkChanged { stranded: bool },
+}
+
+/// What is to be done, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs)] // The fields are what their names say; `round` is explained above.
+pub enum Action {
+    /// Resolve a name.
+    Resolve(String),
+    /// Connect, and wait for the first words of an SSH server.
+    Try { round: u64, endpoint: Endpoint },
+    /// Drop all tries but the given one's connection.
+    Drop { but: Option<Endpoint> },
+    /// Start OpenSSH on the connection of this try.
+    Start { round: u64, endpoint: Endpoint },
+    /// End OpenSSH.
+    End,
+    /// Keep this endpoint across restarts: it worked.
+    Remember(Endpoint),
+}
+
+/// How a link is doing, for people and for checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// `waiting`, `racing`, `starting` or `up`.
+    pub state: String,
+    /// What it goes over, if it is up or starting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
+    /// Failures in a row.
+    pub failures: u32,
+    /// What went wrong last, if it is not up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Waiting {
+        until: Duration,
+    },
+    Racing(Race),
+    Starting {
+        endpoint: Endpoint,
+        until: Duration,
+        race: Race,
+    },
+    Up {
+        endpoint: Endpoint,
+        since: Duration,
+    },
+}
+
+/// One relay's tunnel.
+#[derive(Debug)]
+pub struct Link {
+    relay: Relay,
+    has_proxy: bool,
+    start_within: Duration,
+    phase: Phase,
+    round: u64,
+    failures: u32,
+    why: Option<String>,
+    restarted: Option<Duration>,
+    last_good: Option<Endpoint>,
+    resolved: BTreeMap<String, Vec<IpAddr>>,
+}
+
+impl Link {
+    /// A link that begins at the next [`Event::Wake`]. `start_within`: how long OpenSSH may take to open the ports.
+    pub fn new(
+        relay: Relay,
+        has_proxy: bool,
+        start_within: Duration,
+        last_good: Option<Endpoint>,
+    ) -> Self {
+        // An endpoint that is configured no more may belong to someone else by now; the pinned key would show it,
+        // but a proxy that is gone would only cost time.
+        let last_good = last_good
+            .filter(|e| relay.ports.contains(&e.port) && (has_proxy || e.path == Path::Direct));
+        Self {
+            relay,
+            has_proxy,
+            start_within,
+            phase: Phase::Waiting {
+                until: Duration::ZERO,
+            },
+            round: 0,
+            failures: 0,
+            why: None,
+            restarted: None,
+            last_good,
+            resolved: BTreeMap::new(),
+        }
+    }
+
+    /// Takes an event; `random` is from 0 up to, not including, 1.
+    pub fn on(&mut self, event: Event, now: Duration, random: f64) -> Vec<Action> {
+        match event {
+            Event::Wake => self.wake(now, random),
+            Event::Resolved { name, addresses } => self.resolved(name, addresses, now, random),
+            Event::Greeted { round, endpoint } if round == self.round => {
+                self.greeted(endpoint, now)
+            }
+            Event::Lost {
+                round,
+                endpoint,
+                why,
+            } if round == self.round => {
+                let Phase::Racing(race) = &mut self.phase else {
+                    return Vec::new();
+                };
+                race.lost(&endpoint, why);
+                self.race_on(now, random)
+            }
+            Event::Opened { round } if round == self.round => self.opened(now),
+            Event::Ended { round, cause } if round == self.round => self.ended(cause, now, random),
+            Event::NetworkChanged { stranded } => self.network_changed(stranded, now),
+            Event::Greeted { .. }
+            | Event::Lost { .. }
+            | Event::Opened { .. }
+            | Event::Ended { .. } => Vec::new(),
+        }
+    }
+
+    /// When it wants to be woken.
+    pub fn wake_at(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Waiting { until } | Phase::Starting { until, .. } => Some(*until),
+            Phase::Racing(race) => race.wake_at(),
+            Phase::Up { .. } => None,
+        }
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> Status {
+        let (state, endpoint) = match &self.phase {
+            Phase::Waiting { .. } => ("waiting", None),
+            Phase::Racing(_) => ("racing", None),
+            Phase::Starting { endpoint, .. } => ("starting", Some(endpoint.clone())),
+            Phase::Up { endpoint, .. } => ("up", Some(endpoint.clone())),
+        };
+        Status {
+            state: state.into(),
+            endpoint,
+            failures: self.failures,
+            why: self.why.clone(),
+        }
+    }
+
+    fn wake(&mut self, now: Duration, random: f64) -> Vec<Action> {
+        match &self.phase {
+            Phase::Waiting { until } if *until <= now => self.begin(now),
+            Phase::Racing(_) => self.race_on(now, random),
+            Phase::Starting { until, .. } if *until <= now => {
+                let within = self.start_within.as_secs();
+                let mut actions = vec![Action::End];
+                let cause = Cause::Ended(format!("its ports were not open within {within} s"));
+                actions.extend(self.ended(cause, now, random));
+                actions
+            }
+            Phase::Waiting { .. } | Phase::Starting { .. } | Phase::Up { .. } => Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, now: Duration) -> Vec<Action> {
+        self.round += 1;
+        let (race, names) = Race::new(&self.known(), now);
+        self.phase = Phase::Racing(race);
+        let mut actions: Vec<Action> = names.into_iter().map(Action::Resolve).collect();
+        // A relay whose names are all unknown so far has nothing to try yet, which is not yet a failure.
+        actions.extend(self.tries(now));
+        actions
+    }
+
+    fn race_on(&mut self, now: Duration, random: f64) -> Vec<Action> {
+        let mut actions = self.tries(now);
+        let Phase::Racing(race) = &self.phase else {
+            return actions;
+        };
+        if race.is_over() {
+            let why = race.why();
+            actions.extend(self.fail(Kind::Unreachable, why, now, random));
+        }
+        actions
+    }
+
+    fn tries(&mut self, now: Duration) -> Vec<Action> {
+        let round = self.round;
+        let Phase::Racing(race) = &mut self.phase else {
+            return Vec::new();
+        };
+        let tries = race.advance(now).into_iter();
+        tries
+            .map(|endpoint| Action::Try { round, endpoint })
+            .collect()
+    }
+
+    fn resolved(
+        &mut self,
+        name: String,
+        addresses: Vec<IpAddr>,
+        now: Duration,
+        random: f64,
+    ) -> Vec<Action> {
+        // What it resolved to earlier is still worth a try when DNS fails.
+        if !addresses.is_empty() {
+            self.resolved.insert(name.clone(), addresses);
+        }
+        let mut phase = std::mem::replace(&mut self.phase, Phase::Waiting { until: now });
+        if let Phase::Racing(race) | Phase::Starting { race, .. } = &mut phase {
+            race.resolved(&name, &self.known());
+        }
+        self.phase = phase;
+        self.race_on(now, random)
+    }
+
+    fn greeted(&mut self, endpoint: Endpoint, now: Duration) -> Vec<Action> {
+        let phase = std::mem::replace(&mut self.phase, Phase::Waiting { until: now });
+        let Phase::Racing(race) = phase else {
+            self.phase = phase;
+            return Vec::new();
+        };
+        if !race.is_open(&endpoint) {
+            self.phase = Phase::Racing(race);
+            return Vec::new();
+        }
+        self.round += 1;
+        let until = now + self.start_within;
+        self.phase = Phase::Starting {
+            endpoint: endpoint.clone(),
+            until,
+            race,
+        };
+        let drop = Action::Drop {
+            but: Some(endpoint.clone()),
+        };
+        vec![
+            drop,
+            Action::Start {
+                round: self.round,
+                endpoint,
+            },
+        ]
+    }
+
+    fn opened(&mut self, now: Duration) -> Vec<Action> {
+        let Phase::Starting { endpoint, .. } = &self.phase else {
+            return Vec::new();
+        };
+        let endpoint = endpoint.clone();
+        self.phase = Phase::Up {
+            endpoint: endpoint.clone(),
+            since: now,
+        };
+        self.why = None;
+        let new = self.last_good.as_ref() != Some(&endpoint);
+        self.last_good = Some(endpoint.clone());
+        new.then_some(Action::Remember(endpoint))
+            .into_iter()
+            .collect()
+    }
+
+    fn ended(&mut self, cause: Cause, now: Duration, random: f64) -> Vec<Action> {
+        match std::mem::replace(&mut self.phase, Phase::Waiting { until: now }) {
+            Phase::Starting {
+                endpoint, mut race, ..
+            } if cause.is_of_the_way() => {
+                self.why = Some(format!("{endpoint}: {cause}"));
+                self.round += 1;
+                race.lost(&endpoint, cause.to_string());
+                race.resume(&self.known(), now);
+                self.phase = Phase::Racing(race);
+                self.race_on(now, random)
+            }
+            Phase::Starting { endpoint, .. } => {
+                self.fail(cause.kind(), format!("{endpoint}: {cause}"), now, random)
+            }
+            Phase::Up { endpoint, since } => {
+                let held = now.saturating_sub(since) >= HELD;
+                self.failures = if held { 0 } else { self.failures };
+                let why = format!("{endpoint}: {cause}");
+                match held {
+                    true => self.pause(cause.kind(), why, now, random),
+                    false => self.fail(cause.kind(), why, now, random),
+                }
+            }
+            phase @ (Phase::Waiting { .. } | Phase::Racing(_)) => {
+                self.phase = phase;
+                Vec::new()
+            }
+        }
+    }
+
+    fn fail(&mut self, kind: Kind, why: String, now: Duration, random: f64) -> Vec<Action> {
+        self.failures = self.failures.saturating_add(1);
+        self.pause(kind, why, now, random)
+    }
+
+    fn pause(&mut self, kind: Kind, why: String, now: Duration, random: f64) -> Vec<Action> {
+        self.round += 1;
+        self.why = Some(why);
+        let until = now + backoff::wait(self.failures, kind, random);
+        self.phase = Phase::Waiting { until };
+        vec![Action::Drop { but: None }]
+    }
+
+    fn network_changed(&mut self, stranded: bool, now: Duration) -> Vec<Action> {
+        let again = self
+            .restarted
+            .map_or(Duration::ZERO, |last| last + RESTART_GAP);
+        match &mut self.phase {
+            // Keepalive finds out whether a connection still holds; only a lost address is a proof.
+            Phase::Up { .. } | Phase::Starting { .. } if !stranded => return Vec::new(),
+            Phase::Waiting { until } if now < again => {
+                *until = (*until).min(again);
+                return Vec::new();
+            }
+            Phase::Racing(_) if now < again => return Vec::new(),
+            Phase::Waiting { .. }
+            | Phase::Racing(_)
+            | Phase::Starting { .. }
+            | Phase::Up { .. } => {}
+        }
+        let mut actions = match &self.phase {
+            Phase::Starting { .. } | Phase::Up { .. } => vec![Action::End],
+            Phase::Waiting { .. } | Phase::Racing(_) => vec![Action::Drop { but: None }],
+        };
+        self.restarted = Some(now);
+        self.failures = 0;
+        actions.extend(self.begin(now));
+        actions
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known {
+            relay: &self.relay,
+            has_proxy: self.has_proxy,
+            resolved: &self.resolved,
+            last_good: self.last_good.as_ref(),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Which address and port of a relay to try, and when: all of them, each with a small head start over the next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::Relay;
+
+/// Head start of one way over the next.
+const HEAD_START: Duration = Duration::from_millis(300);
+/// Head start of the way that worked last: two round trips of a satellite link, so that it is mostly the only one.
+const HEAD_START_LAST_GOOD: Duration = Duration::from_millis(1500);
+/// A relay that has not sent its first words by then loses.
+pub const TRY_FOR: Duration = Duration::from_secs(10);
+/// A name that is not resolved by then counts as unknown.
+const RESOLVE_FOR: Duration = Duration::from_secs(10);
+
+/// How an endpoint is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Path {
+    /// Straight.
+    Direct,
+    /// Through the site's HTTP proxy.
+    Proxy,
+}
+
+/// One way to a relay.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// How.
+    pub path: Path,
+    /// A literal address; through a proxy it may be a name, for the proxy to resolve.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let through = match self.path {
+            Path::Direct => "",
+            Path::Proxy => " through the proxy",
+        };
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}{through}", self.host, self.port),
+            false => write!(f, "{}:{}{through}", self.host, self.port),
+        }
+    }
+}
+
+/// One round: every way is tried once, until one answers.
+#[derive(Debug)]
+pub(super) struct Race {
+    queue: VecDeque<Endpoint>,
+    open: BTreeMap<Endpoint, Duration>,
+    spent: BTreeMap<Endpoint, String>,
+    names: BTreeSet<String>,
+    names_until: Duration,
+    next_at: Duration,
+    last_good: Option<Endpoint>,
+}
+
+/// What a race knows beforehand.
+pub(super) struct Known<'a> {
+    pub relay: &'a Relay,
+    pub has_proxy: bool,
+    /// What names resolved to earlier.
+    pub resolved: &'a BTreeMap<String, Vec<IpAddr>>,
+    pub last_good: Option<&'a Endpoint>,
+}
+
+impl Race {
+    /// A new round; also says which names are to be resolved while the literal addresses are tried.
+    pub fn new(known: &Known<'_>, now: Duration) -> (Self, Vec<String>) {
+        let is_name = |a: &&String| a.parse::<IpAddr>().is_err();
+        let names: Vec<String> = known
+            .relay
+            .addresses
+            .iter()
+            .filter(is_name)
+            .cloned()
+            .collect();
+        let race = Self {
+            queue: ways(known),
+            open: BTreeMap::new(),
+            spent: BTreeMap::new(),
+            names: names.iter().cloned().collect(),
+            names_until: now + RESOLVE_FOR,
+            next_at: now,
+            last_good: known.last_good.cloned(),
+        };
+        (race, names)
+    }
+
+    /// The ways that it is time to try now.
+    pub fn advance(&mut self, now: Duration) -> Vec<Endpoint> {
+        let late: Vec<Endpoint> = self
+            .open
+            .iter()
+            .filter(|(_, until)| **until <= now)
+            .map(|(e, _)| e.clone())
+            .collect();
+        for endpoint in late {
+            self.lost(
+                &endpoint,
+                format!("no answer within {} s", TRY_FOR.as_secs()),
+            );
+        }
+        if self.names_until <= now {
+            for name in std::mem::take(&mut self.names) {
+                self.spent_name(&name);
+            }
+        }
+        let mut started = Vec::new();
+        while now >= self.next_at || (self.open.is_empty() && started.is_empty()) {
+            let Some(endpoint) = self.queue.pop_front() else {
+                break;
+            };
+            let head_start = match self.last_good.as_ref() == Some(&endpoint) {
+                true => HEAD_START_LAST_GOOD,
+                false => HEAD_START,
+            };
+            self.next_at = now + head_start;
+            self.open.insert(endpoint.clone(), now + TRY_FOR);
+            started.push(endpoint);
+        }
+        started
+    }
+
+    /// When [`Race::advance`] has something to do next; none if the round is over.
+    pub fn wake_at(&self) -> Option<Duration> {
+        let next = (!self.queue.is_empty()).then_some(self.next_at);
+        let names = (!self.names.is_empty()).then_some(self.names_until);
+        let open = self.open.values().min().copied();
+        [next, names, open].into_iter().flatten().min()
+    }
+
+    /// Whether every way has been tried in vain.
+    pub fn is_over(&self) -> bool {
+        self.wake_at().is_none()
+    }
+
+    /// A name was resolved, or not.
+    pub fn resolved(&mut self, name: &str, known: &Known<'_>) {
+        if !self.names.remove(name) {
+            return;
+        }
+        if known.resolved.get(name).is_none_or(Vec::is_empty) {
+            self.spent_name(name);
+        }
+        self.refill(known);
+    }
+
+    /// One way failed; the next need not wait for its head start.
+    pub fn lost(&mut self, endpoint: &Endpoint, why: String) {
+        self.open.remove(endpoint);
+        self.queue.retain(|queued| queued != endpoint);
+        self.spent.insert(endpoint.clone(), why);
+    }
+
+    /// Takes up again what a winner that came to nothing had pushed aside.
+    pub fn resume(&mut self, known: &Known<'_>, now: Duration) {
+        self.open.clear();
+        self.next_at = now;
+        self.refill(known);
+    }
+
+    /// Whether a way is being tried.
+    pub fn is_open(&self, endpoint: &Endpoint) -> bool {
+        self.open.contains_key(endpoint)
+    }
+
+    /// Why the round failed, way by way.
+    pub fn why(&self) -> String {
+        let mut ways: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (endpoint, why) in &self.spent {
+            ways.entry(why).or_default().push(endpoint.to_string());
+        }
+        let each: Vec<String> = ways
+            .into_iter()
+            .map(|(why, ways)| format!("{}: {why}", ways.join(", ")))
+            .collect();
+        match each.is_empty() {
+            true => "none of its names could be resolved, and it has no literal address".into(),
+            false => each.join("; "),
+        }
+    }
+
+    fn refill(&mut self, known: &Known<'_>) {
+        self.queue = ways(known);
+        self.queue
+            .retain(|e| !self.open.contains_key(e) && !self.spent.contains_key(e));
+    }
+
+    fn spent_name(&mut self, name: &str) {
+        let endpoint = Endpoint {
+            path: Path::Direct,
+            host: name.into(),
+            port: 0,
+        };
+        self.spent
+            .entry(endpoint)
+            .or_insert_with(|| "the name could not be resolved".into());
+    }
+}
+
+/// All ways, the best first: the last good one, then port by port the literal addresses and the resolved names,
+/// then the same through the proxy, beginning with the port that proxies mostly allow.
+fn ways(known: &Known<'_>) -> VecDeque<Endpoint> {
+    let relay = known.relay;
+    let mut hosts: Vec<String> = Vec::new();
+    let literal = |a: &&String| a.parse::<IpAddr>().is_ok();
+    hosts.extend(relay.addresses.iter().filter(literal).cloned());
+    for name in &relay.addresses {
+        hosts.extend(
+            known
+                .resolved
+                .get(name)
+                .into_iter()
+                .flatten()
+                .map(IpAddr::to_string),
+        );
+    }
+    let mut ways: VecDeque<Endpoint> = known.last_good.cloned().into_iter().collect();
+    let mut add = |path, host: &str, port| {
+        let endpoint = Endpoint {
+            path,
+            host: host.to_owned(),
+            port,
+        };
+        if !ways.contains(&endpoint) {
+            ways.push_back(endpoint);
+        }
+    };
+    for port in &relay.ports {
+        hosts.iter().for_each(|host| add(Path::Direct, host, *port));
+    }
+    if known.has_proxy {
+        let mut ports = relay.ports.clone();
+        ports.sort_by_key(|port| *port != 443);
+        for port in ports {
+            relay
+                .addresses
+                .iter()
+                .for_each(|host| add(Path::Proxy, host, port));
+        }
+    }
+    ways
+}

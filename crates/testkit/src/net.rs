@@ -1,0 +1,134 @@
+//! Networks of a test's own: Linux network namespaces, joined by virtual cables. Needs root.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::os::fd::AsFd as _;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Asks until `done` says yes; panics with `what` if it has not within `within`.
+pub fn wait_for(what: &str, within: Duration, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + within;
+    while !done() {
+        assert!(Instant::now() < until, "{what}: not within {within:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// One network namespace with its loopback up. It ends when this is dropped.
+pub struct Net {
+    holder: Child,
+}
+
+impl Net {
+    /// A network without anything in it.
+    #[allow(clippy::new_without_default, reason = "it starts a process")]
+    pub fn new() -> Self {
+        let holder = Command::new("unshare")
+            .args(["--net", "sleep", "infinity"])
+            .spawn()
+            .unwrap();
+        let net = Self { holder };
+        let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+        let path = net.path();
+        wait_for(
+            "a network namespace (is the test root?)",
+            Duration::from_secs(10),
+            || std::fs::read_link(&path).is_ok_and(|ns| ns != own),
+        );
+        net.run("ip", &["link", "set", "lo", "up"]);
+        net
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/ns/net", self.holder.id())
+    }
+
+    /// Runs something inside: sockets and processes that it makes belong to this network.
+    pub fn enter<T: Send>(&self, inside: impl FnOnce() -> T + Send) -> T {
+        let ns = File::open(self.path()).unwrap();
+        let run = move || {
+            move_into_link_name_space(ns.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            inside()
+        };
+        std::thread::scope(|scope| scope.spawn(run).join()).unwrap()
+    }
+
+    /// Runs a program inside; panics if it fails.
+    pub fn run(&self, program: &str, arguments: &[&str]) {
+        let done = self.enter(|| Command::new(program).args(arguments).output().unwrap());
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{program} {arguments:?}: {said}");
+    }
+
+    /// Lays cable `n` (1 to 250) from here, interface `cable<n>` with 10.77.n.1, to `other`, interface `up<n>` with
+    /// 10.77.n.2.
+    pub fn cable(&self, n: u8, other: &Net) {
+        let (here, there) = (self.holder.id().to_string(), other.holder.id().to_string());
+        let (name, up) = (format!("cable{n}"), format!("up{n}"));
+        let words = format!("link add {name} netns {here} type veth peer name {up} netns {there}");
+        self.run("ip", &words.split(' ').collect::<Vec<_>>());
+        self.run(
+            "ip",
+            &["addr", "add", &format!("10.77.{n}.1/24"), "dev", &name],
+        );
+        self.run("ip", &["link", "set", &name, "up"]);
+        other.run(
+            "ip",
+            &["addr", "add", &format!("10.77.{n}.2/24"), "dev", &up],
+        );
+        other.run("ip", &["link", "set", &up, "up"]);
+    }
+
+    /// Makes 10.77.n.`last` a black hole as seen from here: what is sent there is swallowed without a word.
+    pub fn black_hole(&self, n: u8, last: u8) {
+        let (to, dev) = (format!("10.77.{n}.{last}"), format!("cable{n}"));
+        let nobody = "02:00:00:00:00:fe";
+        self.run(
+            "ip",
+            &[
+                "neigh",
+                "replace",
+                &to,
+                "lladdr",
+                nobody,
+                "nud",
+                "permanent",
+                "dev",
+                &dev,
+            ],
+        );
+    }
+
+    /// Ends [`Net::black_hole`].
+    pub fn no_black_hole(&self, n: u8, last: u8) {
+        let (to, dev) = (format!("10.77.{n}.{last}"), format!("cable{n}"));
+        self.run("ip", &["neigh", "del", &to, "dev", &dev]);
+    }
+
+    /// A service on a port of the loopback: it greets each visitor with `name`, then echoes lines.
+    pub fn echo(&self, port: u16, name: &'static str) {
+        let listener = self.enter(|| TcpListener::bind(("127.0.0.1", port)).unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                std::thread::spawn(move || {
+                    let mut out = &stream;
+                    let _ = writeln!(out, "{name}");
+                    for line in BufReader::new(&stream).lines().map_while(Result::ok) {
+                        let _ = writeln!(out, "{line}");
+                    }
+                });
+            }
+        });
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}

@@ -2,8 +2,8 @@
 //! other, then what was opened in them. Store hashes are read as if they were the target's.
 
 use std::collections::HashMap;
-use std::io::{Read as _, Write as _};
 use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
@@ -236,7 +236,11 @@ impl Renamed {
                 at += k + 1;
                 continue;
             }
-            if let Some(to) = word.try_into().ok().and_then(|w: [u8; HASH]| self.map.get(&w)) {
+            if let Some(to) = word
+                .try_into()
+                .ok()
+                .and_then(|w: [u8; HASH]| self.map.get(&w))
+            {
                 found.push((at, *to));
             }
             at += 1;

@@ -51,7 +51,9 @@ impl Bytes {
         bytes: &mut [u8],
     ) -> Result<(), PatchError> {
         for (k, byte) in bytes.iter_mut().enumerate() {
-            *byte = self.aligned.code(coder, *byte, expected, start + k, self.last)?;
+            *byte = self
+                .aligned
+                .code(coder, *byte, expected, start + k, self.last)?;
             self.push(*byte, false);
         }
         Ok(())
@@ -146,7 +148,11 @@ impl Fresh {
         at: u32,
     ) -> Result<u32, PatchError> {
         // Place in the half byte: 1, then two, four, eight nodes.
-        let inner = if at > 3 { node } else { node & ((1 << (3 - at)) - 1) | 1 << (3 - at) };
+        let inner = if at > 3 {
+            node
+        } else {
+            node & ((1 << (3 - at)) - 1) | 1 << (3 - at)
+        };
         for k in 0..ORDERS {
             match self.contexts[k].p(self.places[k], inner) {
                 0 => self.mixer.skip(),
@@ -279,7 +285,9 @@ impl Aligned {
                 p => self.flag_mixer.add(p),
             }
         }
-        let p = self.flag_mixer.mix(&[run as usize, (self.past & 0xFF) as usize]);
+        let p = self
+            .flag_mixer
+            .mix(&[run as usize, (self.past & 0xFF) as usize]);
         let right = coder.bit(u32::from(byte == want), p)?;
         self.flag_mixer.learn(right);
         for (k, c) in contexts.iter().enumerate() {
@@ -297,7 +305,9 @@ impl Aligned {
         self.places |= u64::from(off);
         let byte = want.wrapping_add(off);
         if off == 0 {
-            return Err(PatchError::Corrupt("a byte that is wrong and right at once"));
+            return Err(PatchError::Corrupt(
+                "a byte that is wrong and right at once",
+            ));
         }
         Ok(byte)
     }
@@ -305,7 +315,11 @@ impl Aligned {
     /// Right bytes since the last wrong one, in 32 classes.
     fn run_class(&self) -> u32 {
         let run = self.run;
-        if run < 12 { run } else { (8 + run.ilog2()).min(31) }
+        if run < 12 {
+            run
+        } else {
+            (8 + run.ilog2()).min(31)
+        }
     }
 
     /// Codes how far off a wrong byte is.
@@ -324,7 +338,12 @@ impl Aligned {
             hash(&[3, self.offs & 0xFFFF]),
             hash(&[4, self.past & 0xFF, self.offs & 0xFF]),
             hash(&[5, last as u32 & 0xFFFF, ahead >> 24]),
-            hash(&[6, (before & 0xFF_FFFF) as u32, self.past & 0xF, self.offs >> 24]),
+            hash(&[
+                6,
+                (before & 0xFF_FFFF) as u32,
+                self.past & 0xF,
+                self.offs >> 24,
+            ]),
         ];
         let streak = (!self.past).trailing_ones().min(4) as usize;
         let mut places = [0; WRONGS];
@@ -336,7 +355,11 @@ impl Aligned {
                     places[k] = self.wrongs[k].find(hash(&[*h, half]));
                 }
             }
-            let inner = if at > 3 { node } else { node & ((1 << (3 - at)) - 1) | 1 << (3 - at) };
+            let inner = if at > 3 {
+                node
+            } else {
+                node & ((1 << (3 - at)) - 1) | 1 << (3 - at)
+            };
             for (k, place) in places.iter().enumerate() {
                 match self.wrongs[k].p(*place, inner) {
                     0 => self.wrong_mixer.skip(),
@@ -354,4 +377,3 @@ impl Aligned {
         Ok(node as u8)
     }
 }
-

@@ -73,11 +73,6 @@ impl<W: Write> Encoder<W> {
         }
     }
 
-    /// Bytes written so far.
-    pub fn written(&self) -> u64 {
-        self.written
-    }
-
     /// Writes what is left; the decoder never needs more.
     pub fn finish(mut self) -> io::Result<(W, u64)> {
         self.out.write_all(&self.interval.low.to_be_bytes())?;

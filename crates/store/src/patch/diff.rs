@@ -75,7 +75,11 @@ fn join(old: &[u8], new: &[u8], present: &mut Match, next: Match, more: bool) ->
     let agree = |o: Option<usize>, n: usize| o.and_then(|o| old.get(o)) == Some(&new[n]);
     let room = (next.new - present.new).min(old.len() - present.old);
     let forward = best(room, |i| agree(Some(present.old + i), present.new + i));
-    let room = if more { (next.new - present.new).min(next.old) } else { 0 };
+    let room = if more {
+        (next.new - present.new).min(next.old)
+    } else {
+        0
+    };
     let backward = best(room, |i| agree(Some(next.old - i - 1), next.new - i - 1));
     let (mut forward, mut backward) = (forward, backward);
     let overlap = (present.new + forward + backward).saturating_sub(next.new);

@@ -166,7 +166,10 @@ impl Choice {
             bases: library.primary(&target.info.path).into_iter().collect(),
             from: Vec::new(),
         };
-        let names = choice.bases.first().map(|k| Names::of(&library.known[*k].tree));
+        let names = choice
+            .bases
+            .first()
+            .map(|k| Names::of(&library.known[*k].tree));
         let blank = blank(target);
         for file in tree.files() {
             let named = names.as_ref().and_then(|n| n.same_path(file));
@@ -237,7 +240,9 @@ impl<'t> Names<'t> {
 
     /// A file of nearly the same name; of several, the one whose length is nearest.
     fn alike(&self, file: &Entry) -> Option<usize> {
-        let found = keys(&file.name).into_iter().find_map(|k| self.blanked.get(&k))?;
+        let found = keys(&file.name)
+            .into_iter()
+            .find_map(|k| self.blanked.get(&k))?;
         let far = |k: &usize| self.tree.files()[*k].len.abs_diff(file.len);
         found.iter().copied().min_by_key(far)
     }
@@ -286,7 +291,8 @@ fn pairs(target: &Source, bases: &[Source]) -> Vec<Pair> {
                 continue;
             }
             let own = *from == &base.info.path && b == 0;
-            let same = |p: &&StorePath| p.name() == from.name() || stem(p.name()) == stem(from.name());
+            let same =
+                |p: &&StorePath| p.name() == from.name() || stem(p.name()) == stem(from.name());
             let found = if own {
                 to.iter().position(|p| *p == &target.info.path)
             } else {

@@ -217,7 +217,10 @@ impl Contexts {
         } else {
             second
         };
-        self.buckets[at] = Bucket { check, ..Bucket::NEW };
+        self.buckets[at] = Bucket {
+            check,
+            ..Bucket::NEW
+        };
         at
     }
 

@@ -108,7 +108,9 @@ pub enum PatchError {
     #[error("the patch was made against another content of {0}; fetch the full object")]
     WrongBase(StorePath),
     /// The base on disk is not what Nix's database says.
-    #[error("{path} is not what it was when it was installed: {why}; run nix-store --verify-path on it")]
+    #[error(
+        "{path} is not what it was when it was installed: {why}; run nix-store --verify-path on it"
+    )]
     BaseChanged {
         /// The base.
         path: StorePath,
@@ -194,7 +196,9 @@ fn header(target: &PathInfo, bases: &[Source]) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
     header.extend(mark(&target.nar_hash));
     header.push(bases.len() as u8);
-    bases.iter().for_each(|b| header.extend(mark(&b.info.nar_hash)));
+    bases
+        .iter()
+        .for_each(|b| header.extend(mark(&b.info.nar_hash)));
     header
 }
 
@@ -304,5 +308,9 @@ fn walk(
 /// The lengths of the pieces of something that is handled piece by piece.
 fn chunks(len: u64) -> impl Iterator<Item = usize> {
     let whole = (0..len / CHUNK as u64).map(|_| CHUNK);
-    whole.chain([(len % CHUNK as u64) as usize].into_iter().filter(|n| *n > 0))
+    whole.chain(
+        [(len % CHUNK as u64) as usize]
+            .into_iter()
+            .filter(|n| *n > 0),
+    )
 }

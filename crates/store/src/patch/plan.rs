@@ -94,7 +94,11 @@ impl Plan {
         Ok(())
     }
 
-    fn code_sections(&mut self, c: &mut impl Coder, lengths: &mut Number) -> Result<(), PatchError> {
+    fn code_sections(
+        &mut self,
+        c: &mut impl Coder,
+        lengths: &mut Number,
+    ) -> Result<(), PatchError> {
         resize(c, lengths, &mut self.sections, MAX_OPENED)?;
         let (mut plain, mut raw, mut method) = (Number::new(), Number::new(), Number::new());
         for section in &mut self.sections {

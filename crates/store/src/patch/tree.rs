@@ -62,11 +62,6 @@ impl Tree {
         &self.files
     }
 
-    /// Where it lies.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Reads the archive from `at`; the range must lie within it.
     pub fn read(&self, mut at: u64, mut out: &mut [u8], cache: &mut Cache) -> io::Result<()> {
         let mut k = self.files.partition_point(|f| f.at + f.len <= at);
@@ -74,10 +69,9 @@ impl Tree {
             let (start, n) = match self.files.get(k) {
                 Some(file) if file.at <= at => {
                     let n = take(out.len(), file.at + file.len - at);
-                    cache.open(&self.root.join(&file.name))?.read_exact_at(
-                        &mut out[..n],
-                        at - file.at,
-                    )?;
+                    cache
+                        .open(&self.root.join(&file.name))?
+                        .read_exact_at(&mut out[..n], at - file.at)?;
                     k += 1;
                     (None, n)
                 }
@@ -126,7 +120,11 @@ impl Tree {
         if depth > MAX_DEPTH || self.files.len() > 4 * MAX_ENTRIES {
             return Err(io::Error::other("too many or too deep folders"));
         }
-        let path = if depth == 0 { self.root.clone() } else { self.root.join(&name) };
+        let path = if depth == 0 {
+            self.root.clone()
+        } else {
+            self.root.join(&name)
+        };
         let meta = fs::symlink_metadata(&path)?;
         self.words(&[b"(", b"type"]);
         if meta.is_dir() {
@@ -152,7 +150,10 @@ impl Tree {
     fn file(&mut self, name: PathBuf, len: u64) {
         self.frame.extend(len.to_le_bytes());
         if len > 0 {
-            let before = self.files.last().map_or(0, |f| f.at + f.len - f.frame as u64);
+            let before = self
+                .files
+                .last()
+                .map_or(0, |f| f.at + f.len - f.frame as u64);
             self.files.push(Entry {
                 at: before + self.frame.len() as u64,
                 len,

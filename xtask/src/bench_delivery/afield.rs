@@ -95,7 +95,7 @@ fn make(folder: &Path, library: &Library, info: &&PathInfo) -> anyhow::Result<Ma
     };
     let path = folder.join(info.path.base_name());
     let out = BufWriter::new(File::create(&path)?);
-    let made = patch::make(&source, library, out)
+    let made = patch::make(&source, library, folder, out)
         .with_context(|| format!("the patch for {} was not made", info.path))?;
     Ok(made.map(|m| (path, m)))
 }

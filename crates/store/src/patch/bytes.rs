@@ -14,6 +14,10 @@ const ORDERS: usize = 6;
 const FLAGS: usize = 7;
 const WRONGS: usize = 6;
 
+/// After this many right bytes, they are asked for by the block.
+const BLOCK_RUN: u32 = 96;
+const BLOCK: usize = 32;
+
 /// What both sides know: everything that was written so far, and the models.
 pub struct Bytes {
     fresh: Fresh,
@@ -50,11 +54,27 @@ impl Bytes {
         start: usize,
         bytes: &mut [u8],
     ) -> Result<(), PatchError> {
-        for (k, byte) in bytes.iter_mut().enumerate() {
-            *byte = self
-                .aligned
-                .code(coder, *byte, expected, start + k, self.last)?;
-            self.push(*byte, false);
+        let mut k = 0;
+        while k < bytes.len() {
+            let until = k + BLOCK;
+            if self.aligned.run >= BLOCK_RUN && until <= bytes.len() {
+                let want = &expected[start + k..start + until];
+                if self.aligned.block(coder, &bytes[k..until], want)? {
+                    bytes[k..until].copy_from_slice(want);
+                    self.known(want);
+                    k = until;
+                    continue;
+                }
+            }
+            // A block with something wrong in it, or the bytes after something wrong.
+            let until = until.min(bytes.len());
+            while k < until {
+                bytes[k] = self
+                    .aligned
+                    .code(coder, bytes[k], expected, start + k, self.last)?;
+                self.push(bytes[k], false);
+                k += 1;
+            }
         }
         Ok(())
     }
@@ -310,6 +330,25 @@ impl Aligned {
             ));
         }
         Ok(byte)
+    }
+
+    /// Codes whether a whole block is right.
+    fn block(
+        &mut self,
+        coder: &mut impl Coder,
+        bytes: &[u8],
+        want: &[u8],
+    ) -> Result<bool, PatchError> {
+        let context = hash(&[8, self.run.ilog2(), self.past & 1]);
+        let slot = self.flags[0].at(context);
+        let right = coder.bit(u32::from(bytes == want), slot.known())?;
+        slot.learn(right, 255);
+        if right == 1 {
+            self.run = self.run.saturating_add(BLOCK as u32);
+            self.past = u32::MAX;
+            self.places = 0;
+        }
+        Ok(right == 1)
     }
 
     /// Right bytes since the last wrong one, in 32 classes.

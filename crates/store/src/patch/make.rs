@@ -7,12 +7,12 @@ use std::path::Path;
 use afield_core::ids::StorePath;
 use sha2::{Digest as _, Sha256};
 
-use super::bases::{Bases, Renamed, names};
+use super::bases::{Bases, Opened, Renamed, names};
 use super::coder::Encoder;
 use super::diff::diff;
 use super::plan::{MAX_OPS, Op, Pair, Plan, Section};
 use super::tree::{Cache, Entry, Tree, changed};
-use super::{CHUNK, MAX_BASES, PatchError, Source, Tape, header, walk};
+use super::{CHUNK, MAX_BASES, PatchError, Source, Tape, gzip, header, walk};
 
 /// Larger files are not compared byte by byte: a suffix array has 31 bits, and memory is finite.
 const MAX_DIFF: u64 = 512 << 20;
@@ -89,10 +89,12 @@ impl<'a> Library<'a> {
     }
 }
 
-/// Writes a patch that makes `target` from what the library has; none if it has nothing alike.
+/// Writes a patch that makes `target` from what the library has; none if it has nothing alike. `scratch` is a
+/// folder for temporary files.
 pub fn make(
     target: &Source,
     library: &Library,
+    scratch: &Path,
     out: impl Write,
 ) -> Result<Option<Made>, PatchError> {
     let path = &target.info.path;
@@ -109,10 +111,6 @@ pub fn make(
     let mut plan = Plan {
         size: tree.len(),
         pairs: pairs(target, &sources),
-        sections: vec![Section {
-            plain: tree.len(),
-            ..Section::default()
-        }],
         ..Plan::default()
     };
     bases.rename(plan.renamed(target.info, &sources)?);
@@ -122,10 +120,16 @@ pub fn make(
         bases: &mut bases,
         cache: Cache::default(),
         ops: Vec::new(),
-        made: 0,
+        at: 0,
+        scratch,
+        opened: Vec::new(),
+        sections: Vec::new(),
+        closed: Vec::new(),
+        plain_from: 0,
     };
     planner.plan(&choice, &trees)?;
-    plan.ops = planner.ops;
+    let closed = planner.closed;
+    (plan.ops, plan.opened, plan.sections) = (planner.ops, planner.opened, planner.sections);
     if plan.ops.len() > MAX_OPS {
         return Ok(None);
     }
@@ -140,8 +144,12 @@ pub fn make(
         path,
         at: 0,
         cache: Cache::default(),
-        scratch: vec![0; CHUNK],
+        own: vec![0; CHUNK],
+        closed: closed.into_iter(),
+        next: None,
+        raw: Vec::new(),
     };
+    tape.next = tape.closed.next();
     walk(&plan, &mut bases, &mut coder, &mut tape)?;
     let (_, size) = coder.finish().map_err(PatchError::Write)?;
     Ok(Some(Made {
@@ -345,7 +353,23 @@ struct Planner<'p, 'a> {
     bases: &'p mut Bases<'a>,
     cache: Cache,
     ops: Vec<Op>,
-    made: u64,
+    /// How much of the target's archive is planned.
+    at: u64,
+    scratch: &'p Path,
+    opened: Vec<Opened>,
+    sections: Vec<Section>,
+    closed: Vec<Closed>,
+    /// Where the present section began.
+    plain_from: u64,
+}
+
+/// A compressed content of the target that is made from what is in it.
+struct Closed {
+    /// Where it stands in the archive, behind the file's header.
+    at: u64,
+    len: u64,
+    /// Where the file begins.
+    file: u64,
 }
 
 impl Planner<'_, '_> {
@@ -361,17 +385,23 @@ impl Planner<'_, '_> {
                     self.file(file, start + f.at, f.len)?;
                     base = Some(start + f.at + f.len);
                 }
-                None => self.fresh(file.len),
+                None => self.alone(file)?,
             }
         }
         let end = self.bases.start(0) + trees[0].len();
-        self.frame(self.tree.len(), base, Some(end))
+        self.frame(self.tree.len(), base, Some(end))?;
+        self.sections.push(Section {
+            plain: self.at - self.plain_from,
+            ..Section::default()
+        });
+        Ok(())
     }
 
     /// Plans what stands between two files: the start as it goes on in the base, the end as it leads to the
     /// next file there, and the rest against what stands between.
     fn frame(&mut self, to: u64, base: Option<u64>, next: Option<u64>) -> Result<(), PatchError> {
-        let new = self.target(self.made, to - self.made)?;
+        let new = self.target(self.at, to - self.at)?;
+        self.at = to;
         let base = base.unwrap_or(0);
         let behind = self.base(base, (new.len() as u64).min(self.bases.len() - base))?;
         let start = same(new.iter(), behind.iter());
@@ -397,11 +427,91 @@ impl Planner<'_, '_> {
         Ok(())
     }
 
+    /// Plans a file that no base has anything like.
+    fn alone(&mut self, file: &Entry) -> Result<(), PatchError> {
+        self.at += file.len;
+        match self.open(file)? {
+            Some(open) => {
+                self.fresh((open.header + open.raw.len()) as u64);
+                self.close(file, &open);
+            }
+            None => self.fresh(file.len),
+        }
+        Ok(())
+    }
+
+    /// Opens a compressed file of the target, if it can be made again.
+    fn open(&mut self, file: &Entry) -> Result<Option<gzip::Open>, PatchError> {
+        let start = self.target(file.at, file.len.min(16))?;
+        if !gzip::likely(&start) || file.len > gzip::MAX_RAW {
+            return Ok(None);
+        }
+        Ok(gzip::open(&self.target(file.at, file.len)?))
+    }
+
+    /// Notes that a file of the target is made from its content.
+    fn close(&mut self, file: &Entry, open: &gzip::Open) {
+        let at = file.at + open.header as u64;
+        self.sections.push(Section {
+            plain: at - self.plain_from,
+            raw: open.raw.len() as u64,
+            method: open.method,
+        });
+        self.closed.push(Closed {
+            at,
+            len: file.len - open.header as u64,
+            file: file.at,
+        });
+        self.plain_from = file.at + file.len;
+    }
+
+    /// Plans an opened file of the target against one of the base, opened as well if it can be.
+    fn inside(
+        &mut self,
+        file: &Entry,
+        open: &gzip::Open,
+        from: u64,
+        len: u64,
+    ) -> Result<(), PatchError> {
+        self.at += file.len;
+        let header = self.target(file.at, open.header as u64)?;
+        let packed = self.base(from, len)?;
+        if packed.starts_with(&header) {
+            self.copy(from, header.len() as u64, true);
+        } else {
+            self.fresh(header.len() as u64);
+        }
+        match gzip::inflate(&packed) {
+            Some(raw) => {
+                let opened = Opened {
+                    at: from,
+                    packed: len,
+                    raw: raw.len() as u64,
+                };
+                let start = self.bases.len();
+                self.bases.open(&opened, self.scratch)?;
+                self.opened.push(opened);
+                let old = self.base(start, opened.raw)?;
+                self.different(&open.raw, &old, start);
+            }
+            None => self.different(&open.raw, &packed, from),
+        }
+        self.close(file, open);
+        Ok(())
+    }
+
     fn file(&mut self, file: &Entry, from: u64, len: u64) -> Result<(), PatchError> {
         if len == file.len && self.is_same(file, from)? {
+            self.at += len;
             self.copy(from, len, true);
             return Ok(());
         }
+        if len <= gzip::MAX_RAW
+            && let Some(open) = self.open(file)?
+        {
+            return self.inside(file, &open, from, len);
+        }
+        self.at += file.len;
         if len > MAX_DIFF || file.len > MAX_DIFF {
             self.fresh(file.len);
             return Ok(());
@@ -459,7 +569,6 @@ impl Planner<'_, '_> {
         if n == 0 {
             return;
         }
-        self.made += n;
         match self.ops.last_mut() {
             Some(op) if op.copy == 0 => op.fresh += n,
             _ => self.ops.push(Op {
@@ -473,7 +582,6 @@ impl Planner<'_, '_> {
         if n == 0 {
             return;
         }
-        self.made += n;
         match self.ops.last_mut() {
             Some(op) if op.copy == 0 => (op.copy, op.from, op.exact) = (n, from, exact),
             Some(op) if op.from + op.copy == from && op.exact == exact => op.copy += n,
@@ -505,20 +613,60 @@ fn same<'i>(a: impl Iterator<Item = &'i u8>, b: impl Iterator<Item = &'i u8>) ->
     a.zip(b).take_while(|(a, b)| a == b).count()
 }
 
-/// The target, read for its patch.
+/// The target, read for its patch: opened where the plan opens it.
 struct Reading<'p> {
     tree: &'p Tree,
     path: &'p StorePath,
     at: u64,
     cache: Cache,
-    scratch: Vec<u8>,
+    own: Vec<u8>,
+    closed: std::vec::IntoIter<Closed>,
+    next: Option<Closed>,
+    /// What is left of an opened content, the last byte first.
+    raw: Vec<u8>,
+}
+
+impl Reading<'_> {
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), PatchError> {
+        let read = self.tree.read(at, bytes, &mut self.cache);
+        read.map_err(|_| PatchError::TargetChanged(self.path.clone()))
+    }
+
+    /// Opens the compressed content that begins here.
+    fn open(&mut self, closed: &Closed) -> Result<(), PatchError> {
+        let mut file = vec![0; (closed.at + closed.len - closed.file) as usize];
+        self.read(closed.file, &mut file)?;
+        let raw = gzip::inflate(&file);
+        self.raw = raw.ok_or_else(|| PatchError::TargetChanged(self.path.clone()))?;
+        self.raw.reverse();
+        self.at = closed.at + closed.len;
+        Ok(())
+    }
 }
 
 impl Tape for Reading<'_> {
-    fn before(&mut self, bytes: &mut [u8]) -> Result<(), PatchError> {
-        let read = self.tree.read(self.at, bytes, &mut self.cache);
-        self.at += bytes.len() as u64;
-        read.map_err(|_| PatchError::TargetChanged(self.path.clone()))
+    fn before(&mut self, mut bytes: &mut [u8]) -> Result<(), PatchError> {
+        while !bytes.is_empty() {
+            if let Some(closed) = self.next.take_if(|c| c.at == self.at) {
+                self.open(&closed)?;
+                self.next = self.closed.next();
+            }
+            let n;
+            if self.raw.is_empty() {
+                let until = self.next.as_ref().map_or(u64::MAX, |c| c.at);
+                n = (until - self.at).min(bytes.len() as u64) as usize;
+                self.read(self.at, &mut bytes[..n])?;
+                self.at += n as u64;
+            } else {
+                n = self.raw.len().min(bytes.len());
+                let rest = self.raw.split_off(self.raw.len() - n);
+                for (to, from) in bytes.iter_mut().zip(rest.iter().rev()) {
+                    *to = *from;
+                }
+            }
+            bytes = &mut bytes[n..];
+        }
+        Ok(())
     }
 
     fn after(&mut self, _: &[u8]) -> Result<(), PatchError> {
@@ -526,10 +674,10 @@ impl Tape for Reading<'_> {
     }
 
     fn same(&mut self, bytes: &[u8]) -> Result<(), PatchError> {
-        let mut own = std::mem::take(&mut self.scratch);
+        let mut own = std::mem::take(&mut self.own);
         let read = self.before(&mut own[..bytes.len()]);
         let same = own[..bytes.len()] == *bytes;
-        self.scratch = own;
+        self.own = own;
         read?;
         if same {
             return Ok(());

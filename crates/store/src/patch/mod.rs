@@ -14,7 +14,10 @@
 mod bases;
 mod bytes;
 mod coder;
+mod deflate;
 mod diff;
+mod gzip;
+mod huffman;
 mod make;
 mod mix;
 mod number;
@@ -31,7 +34,7 @@ use crate::nar;
 use bases::Bases;
 use bytes::Bytes;
 use coder::{Coder, Decoder};
-use plan::Plan;
+use plan::{Plan, Section};
 use tree::Tree;
 
 pub use make::{Library, Made, make};
@@ -143,9 +146,15 @@ pub fn apply(
     }
     space.rename(plan.renamed(target, bases)?);
     plan.check(target, &space)?;
-    let mut tape = Sink { out };
-    walk(&plan, &mut space, &mut coder, &mut tape)?;
-    tape.out.flush().map_err(PatchError::Write)?;
+    let mut sink = Sink {
+        out,
+        sections: plan.sections.iter().copied(),
+        section: Section::default(),
+        raw: Vec::new(),
+        left: target.nar_size,
+    };
+    walk(&plan, &mut space, &mut coder, &mut sink)?;
+    sink.finish()?;
     coder.finish()
 }
 
@@ -248,17 +257,71 @@ trait Tape {
     fn same(&mut self, bytes: &[u8]) -> Result<(), PatchError>;
 }
 
-struct Sink<W> {
+/// Writes plain bytes as they come, and opened contents closed.
+struct Sink<W, S> {
     out: W,
+    /// Sections that have not begun.
+    sections: S,
+    /// What is left of the present one.
+    section: Section,
+    /// What has come of its content.
+    raw: Vec<u8>,
+    /// Bytes that may still be written.
+    left: u64,
 }
 
-impl<W: Write> Tape for Sink<W> {
+impl<W: Write, S: Iterator<Item = Section>> Sink<W, S> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), PatchError> {
+        let n = bytes.len() as u64;
+        self.left = self.left.checked_sub(n).ok_or(PatchError::Bomb)?;
+        self.out.write_all(bytes).map_err(PatchError::Write)
+    }
+
+    /// Writes a content that is complete, and goes on to the next section.
+    fn next(&mut self) -> Result<bool, PatchError> {
+        if self.section.raw > 0 {
+            let closed = gzip::close(&self.raw, self.section.method);
+            let closed = closed.ok_or(PatchError::Corrupt("a compression that does not exist"))?;
+            self.write(&closed)?;
+            self.raw.clear();
+        }
+        let next = self.sections.next();
+        self.section = next.unwrap_or_default();
+        Ok(next.is_some())
+    }
+
+    fn finish(&mut self) -> Result<(), PatchError> {
+        while self.next()? {}
+        if self.left > 0 {
+            return Err(PatchError::Corrupt("it makes less than it says"));
+        }
+        self.out.flush().map_err(PatchError::Write)
+    }
+}
+
+impl<W: Write, S: Iterator<Item = Section>> Tape for Sink<W, S> {
     fn before(&mut self, _: &mut [u8]) -> Result<(), PatchError> {
         Ok(())
     }
 
-    fn after(&mut self, bytes: &[u8]) -> Result<(), PatchError> {
-        self.out.write_all(bytes).map_err(PatchError::Write)
+    fn after(&mut self, mut bytes: &[u8]) -> Result<(), PatchError> {
+        while !bytes.is_empty() {
+            let n;
+            if self.section.plain > 0 {
+                n = self.section.plain.min(bytes.len() as u64) as usize;
+                self.write(&bytes[..n])?;
+                self.section.plain -= n as u64;
+            } else {
+                let room = self.section.raw - self.raw.len() as u64;
+                n = room.min(bytes.len() as u64) as usize;
+                self.raw.extend_from_slice(&bytes[..n]);
+                if n == 0 && !self.next()? {
+                    return Err(PatchError::Bomb);
+                }
+            }
+            bytes = &bytes[n..];
+        }
+        Ok(())
     }
 
     fn same(&mut self, bytes: &[u8]) -> Result<(), PatchError> {

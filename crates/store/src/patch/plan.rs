@@ -142,6 +142,9 @@ impl Plan {
             if section.raw == 0 && k + 1 < self.sections.len() {
                 return Err(PatchError::Looping);
             }
+            if section.raw > super::gzip::MAX_RAW {
+                return Err(PatchError::TooLarge("it opens a file that is too large"));
+            }
             left = sum(sum(left, section.plain, most)?, section.raw, most)?;
         }
         let mut made = 0_u64;

@@ -113,6 +113,12 @@ impl<R: Read> Decoder<R> {
 
     /// Everything has been read; refuses what stands behind it.
     pub fn finish(mut self) -> Result<(), PatchError> {
+        // What the encoder left: whoever took another way somewhere hardly arrives here.
+        if self.value != self.interval.low {
+            return Err(PatchError::Corrupt(
+                "its end does not fit its beginning, or a base changed",
+            ));
+        }
         match self.from.read(&mut [0]).map_err(PatchError::Read)? {
             0 => Ok(()),
             _ => Err(PatchError::Corrupt("something follows its end")),

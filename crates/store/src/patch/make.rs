@@ -11,8 +11,9 @@ use super::bases::{Bases, Opened, Renamed, names};
 use super::coder::Encoder;
 use super::diff::diff;
 use super::plan::{MAX_OPS, Op, Pair, Plan, Section};
+use super::program::{self, Foresight, Image};
 use super::tree::{Cache, Entry, Tree, changed};
-use super::{CHUNK, MAX_BASES, PatchError, Source, Tape, gzip, header, walk};
+use super::{CHUNK, MAX_BASES, PatchError, Source, Tape, chunks, expect, gzip, header, walk};
 
 /// Larger files are not compared byte by byte: a suffix array has 31 bits, and memory is finite.
 const MAX_DIFF: u64 = 512 << 20;
@@ -126,10 +127,12 @@ pub fn make(
         sections: Vec::new(),
         closed: Vec::new(),
         plain_from: 0,
+        images: Vec::new(),
     };
     planner.plan(&choice, &trees)?;
     let closed = planner.closed;
     (plan.ops, plan.opened, plan.sections) = (planner.ops, planner.opened, planner.sections);
+    plan.images = planner.images;
     if plan.ops.len() > MAX_OPS {
         return Ok(None);
     }
@@ -139,17 +142,11 @@ pub fn make(
     out.write_all(&header).map_err(PatchError::Write)?;
     let mut coder = Encoder::new(out);
     plan.code(&mut coder)?;
-    let mut tape = Reading {
-        tree: &tree,
-        path,
-        at: 0,
-        cache: Cache::default(),
-        own: vec![0; CHUNK],
-        closed: closed.into_iter(),
-        next: None,
-        raw: Vec::new(),
-    };
-    tape.next = tape.closed.next();
+    if !plan.images.is_empty() {
+        let mut tape = Reading::new(&tree, path, &closed);
+        plan.images = worthwhile(&plan, &mut bases, &mut tape)?;
+    }
+    let mut tape = Reading::new(&tree, path, &closed);
     walk(&plan, &mut bases, &mut coder, &mut tape)?;
     let (_, size) = coder.finish().map_err(PatchError::Write)?;
     Ok(Some(Made {
@@ -361,6 +358,7 @@ struct Planner<'p, 'a> {
     closed: Vec<Closed>,
     /// Where the present section began.
     plain_from: u64,
+    images: Vec<Image>,
 }
 
 /// A compressed content of the target that is made from what is in it.
@@ -512,13 +510,28 @@ impl Planner<'_, '_> {
             return self.inside(file, &open, from, len);
         }
         self.at += file.len;
+        let place = self.made();
         if len > MAX_DIFF || file.len > MAX_DIFF {
             self.fresh(file.len);
             return Ok(());
         }
         let (old, new) = (self.base(from, len)?, self.target(file.at, file.len)?);
         self.different(&new, &old, from);
+        let moved = program::segments(&old).zip(program::segments(&new));
+        if let Some(moved) = moved.and_then(|(old, new)| program::moved(&old, &new)) {
+            self.images.push(Image {
+                base: from,
+                len,
+                target: place,
+                moved,
+            });
+        }
         Ok(())
+    }
+
+    /// How many bytes the operations make so far.
+    fn made(&self) -> u64 {
+        self.ops.iter().map(|op| op.fresh + op.copy).sum()
     }
 
     fn is_same(&mut self, file: &Entry, from: u64) -> Result<bool, PatchError> {
@@ -608,6 +621,42 @@ impl Planner<'_, '_> {
     }
 }
 
+/// The programs in which foretelling addresses makes more bytes right than wrong.
+fn worthwhile(
+    plan: &Plan,
+    bases: &mut Bases,
+    tape: &mut Reading,
+) -> Result<Vec<Image>, PatchError> {
+    let foresight = Foresight::new(plan, bases)?;
+    let blind = Foresight::new(&Plan::default(), bases)?;
+    let mut gain: HashMap<u64, i64> = HashMap::new();
+    let (mut bytes, mut plain, mut foretold) = (vec![0; CHUNK], Vec::new(), Vec::new());
+    let mut place = 0;
+    for op in &plan.ops {
+        for n in chunks(op.fresh) {
+            tape.before(&mut bytes[..n])?;
+        }
+        place += op.fresh;
+        let mut at = op.from;
+        for n in chunks(op.copy) {
+            tape.before(&mut bytes[..n])?;
+            if let (false, Some(base)) = (op.exact, foresight.start(at)) {
+                let start = expect(bases, &blind, at, n, place, &mut plain)?;
+                expect(bases, &foresight, at, n, place, &mut foretold)?;
+                let right = |found: &[u8]| {
+                    let pairs = found[start..].iter().zip(&bytes[..n]);
+                    pairs.filter(|(a, b)| a == b).count() as i64
+                };
+                *gain.entry(base).or_default() += right(&foretold) - right(&plain);
+            }
+            at += n as u64;
+            place += n as u64;
+        }
+    }
+    let worth = |image: &&Image| gain.get(&image.base).is_some_and(|gain| *gain > 16);
+    Ok(plan.images.iter().filter(worth).cloned().collect())
+}
+
 /// How many items two sequences share at their start.
 fn same<'i>(a: impl Iterator<Item = &'i u8>, b: impl Iterator<Item = &'i u8>) -> usize {
     a.zip(b).take_while(|(a, b)| a == b).count()
@@ -620,13 +669,27 @@ struct Reading<'p> {
     at: u64,
     cache: Cache,
     own: Vec<u8>,
-    closed: std::vec::IntoIter<Closed>,
-    next: Option<Closed>,
+    closed: std::slice::Iter<'p, Closed>,
+    next: Option<&'p Closed>,
     /// What is left of an opened content, the last byte first.
     raw: Vec<u8>,
 }
 
-impl Reading<'_> {
+impl<'p> Reading<'p> {
+    fn new(tree: &'p Tree, path: &'p StorePath, closed: &'p [Closed]) -> Self {
+        let mut closed = closed.iter();
+        Self {
+            tree,
+            path,
+            at: 0,
+            cache: Cache::default(),
+            own: vec![0; CHUNK],
+            next: closed.next(),
+            closed,
+            raw: Vec::new(),
+        }
+    }
+
     fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), PatchError> {
         let read = self.tree.read(at, bytes, &mut self.cache);
         read.map_err(|_| PatchError::TargetChanged(self.path.clone()))
@@ -648,7 +711,7 @@ impl Tape for Reading<'_> {
     fn before(&mut self, mut bytes: &mut [u8]) -> Result<(), PatchError> {
         while !bytes.is_empty() {
             if let Some(closed) = self.next.take_if(|c| c.at == self.at) {
-                self.open(&closed)?;
+                self.open(closed)?;
                 self.next = self.closed.next();
             }
             let n;

@@ -22,6 +22,9 @@ mod make;
 mod mix;
 mod number;
 mod plan;
+mod program;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::io::{self, Read, Write};
@@ -35,6 +38,7 @@ use bases::Bases;
 use bytes::Bytes;
 use coder::{Coder, Decoder};
 use plan::{Plan, Section};
+use program::Foresight;
 use tree::Tree;
 
 pub use make::{Library, Made, make};
@@ -158,15 +162,23 @@ pub fn apply(
     coder.finish()
 }
 
+/// The archive of what lies at a path, as a stream: what `nix-store --dump` writes.
+pub fn archive(root: &Path) -> io::Result<impl Read> {
+    Ok(tree::Whole::of(Tree::of(root)?))
+}
+
 /// Which base is not what Nix's database says of it, if any: what to ask when the archive that a patch made
 /// was not proved.
 pub fn blame(bases: &[Source]) -> Result<(), PatchError> {
     for (base, tree) in bases.iter().zip(trees(bases)?) {
-        nar::prove(tree.stream(), base.info.nar_size, base.info.nar_hash).map_err(|e| {
-            PatchError::BaseChanged {
-                path: base.info.path.clone(),
-                why: e.to_string(),
-            }
+        nar::prove(
+            tree::Whole::of(tree),
+            base.info.nar_size,
+            base.info.nar_hash,
+        )
+        .map_err(|e| PatchError::BaseChanged {
+            path: base.info.path.clone(),
+            why: e.to_string(),
         })?;
     }
     Ok(())
@@ -336,12 +348,13 @@ fn walk(
     coder: &mut impl Coder,
     tape: &mut impl Tape,
 ) -> Result<(), PatchError> {
-    // Bytes of a base that the models look at around the one that is due.
-    const MARGIN: u64 = 4;
+    let foresight = Foresight::new(plan, bases)?;
+    let mut place = 0;
     let mut model = Bytes::new();
     let mut bytes = vec![0; CHUNK];
     let mut expected = vec![0; CHUNK + 2 * MARGIN as usize];
     for op in &plan.ops {
+        place += op.fresh;
         for n in chunks(op.fresh) {
             tape.before(&mut bytes[..n])?;
             model.fresh(coder, &mut bytes[..n])?;
@@ -354,18 +367,40 @@ fn walk(
                 model.known(&bytes[..n]);
                 tape.same(&bytes[..n])?;
             } else {
-                let from = at.saturating_sub(MARGIN);
-                let to = (at + n as u64 + MARGIN).min(bases.len());
-                let window = &mut expected[..(to - from) as usize];
-                bases.read(from, window)?;
+                let start = expect(bases, &foresight, at, n, place, &mut expected)?;
                 tape.before(&mut bytes[..n])?;
-                model.aligned(coder, window, (at - from) as usize, &mut bytes[..n])?;
+                model.aligned(coder, &expected, start, &mut bytes[..n])?;
                 tape.after(&bytes[..n])?;
             }
             at += n as u64;
+            place += n as u64;
         }
     }
     Ok(())
+}
+
+/// Bytes of a base that the models look at around the one that is due.
+const MARGIN: u64 = 8;
+
+/// Fills `expected` with what is likely at `place` of the target, from `n` bytes of the bases at `at` and a few
+/// around them; returns where the first of the `n` stands in it.
+fn expect(
+    bases: &mut Bases,
+    foresight: &Foresight,
+    at: u64,
+    n: usize,
+    place: u64,
+    expected: &mut Vec<u8>,
+) -> Result<usize, PatchError> {
+    let from = at.saturating_sub(MARGIN);
+    let to = (at + n as u64 + MARGIN).min(bases.len());
+    expected.resize((to - from) as usize, 0);
+    bases.read(from, expected)?;
+    if let Some(program) = foresight.program(at) {
+        let before = at - from;
+        foresight.foretell(program, expected, from, place.wrapping_sub(before));
+    }
+    Ok((at - from) as usize)
 }
 
 /// The lengths of the pieces of something that is handled piece by piece.

@@ -5,6 +5,7 @@ use afield_core::release::PathInfo;
 use super::bases::{Bases, Opened, Renamed, names};
 use super::coder::Coder;
 use super::number::Number;
+use super::program::{Image, MAX_SEGMENTS};
 use super::{PatchError, Source};
 
 /// At most this many copies: they are held in memory.
@@ -55,6 +56,7 @@ pub struct Plan {
     pub opened: Vec<Opened>,
     pub sections: Vec<Section>,
     pub ops: Vec<Op>,
+    pub images: Vec<Image>,
 }
 
 impl Plan {
@@ -65,7 +67,26 @@ impl Plan {
         self.code_pairs(coder, &mut lengths)?;
         self.code_opened(coder, &mut lengths)?;
         self.code_sections(coder, &mut lengths)?;
-        self.code_ops(coder, &mut lengths)
+        self.code_ops(coder, &mut lengths)?;
+        self.code_images(coder, &mut lengths)
+    }
+
+    fn code_images(&mut self, c: &mut impl Coder, lengths: &mut Number) -> Result<(), PatchError> {
+        resize(c, lengths, &mut self.images, MAX_OPENED)?;
+        let (mut base, mut len, mut target) = (Number::new(), Number::new(), Number::new());
+        let mut moved = Number::new();
+        let (mut end, mut place) = (0, 0);
+        for image in &mut self.images {
+            image.base = add(end, base.code_signed(c, less(image.base, end))?)?;
+            image.len = len.code(c, image.len)?;
+            image.target = add(place, target.code_signed(c, less(image.target, place))?)?;
+            (end, place) = (image.base, image.target);
+            resize(c, lengths, &mut image.moved, MAX_SEGMENTS)?;
+            for field in image.moved.iter_mut().flatten() {
+                *field = moved.code_signed(c, *field)?;
+            }
+        }
+        Ok(())
     }
 
     fn code_pairs(&mut self, c: &mut impl Coder, lengths: &mut Number) -> Result<(), PatchError> {

@@ -70,7 +70,7 @@ impl Tree {
                 Some(file) if file.at <= at => {
                     let n = take(out.len(), file.at + file.len - at);
                     cache
-                        .open(&self.root.join(&file.name))?
+                        .open(&self.below(&file.name))?
                         .read_exact_at(&mut out[..n], at - file.at)?;
                     k += 1;
                     (None, n)
@@ -98,6 +98,14 @@ impl Tree {
         Ok(())
     }
 
+    /// A path below the root; the root itself if it is a file (with a slash behind it, it would be none).
+    fn below(&self, name: &Path) -> PathBuf {
+        if name.as_os_str().is_empty() {
+            return self.root.clone();
+        }
+        self.root.join(name)
+    }
+
     fn end(&self) -> u64 {
         self.frame.len() as u64 + self.files.iter().map(|f| f.len).sum::<u64>()
     }
@@ -120,11 +128,7 @@ impl Tree {
         if depth > MAX_DEPTH || self.files.len() > 4 * MAX_ENTRIES {
             return Err(io::Error::other("too many or too deep folders"));
         }
-        let path = if depth == 0 {
-            self.root.clone()
-        } else {
-            self.root.join(&name)
-        };
+        let path = self.below(&name);
         let meta = fs::symlink_metadata(&path)?;
         self.words(&[b"(", b"type"]);
         if meta.is_dir() {
@@ -206,25 +210,25 @@ impl Cache {
     }
 }
 
-/// Reads a tree from its first byte to its last.
-pub struct Whole<'a> {
-    tree: &'a Tree,
+/// A tree's archive from its first byte to its last.
+pub struct Whole {
+    tree: Tree,
     at: u64,
     cache: Cache,
 }
 
-impl Tree {
+impl Whole {
     /// The whole archive as a stream.
-    pub fn stream(&self) -> Whole<'_> {
-        Whole {
-            tree: self,
+    pub fn of(tree: Tree) -> Self {
+        Self {
+            tree,
             at: 0,
             cache: Cache::default(),
         }
     }
 }
 
-impl io::Read for Whole<'_> {
+impl io::Read for Whole {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let n = take(out.len(), self.tree.len - self.at);
         self.tree.read(self.at, &mut out[..n], &mut self.cache)?;

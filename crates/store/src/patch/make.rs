@@ -137,15 +137,15 @@ pub fn make(
         return Ok(None);
     }
     plan.check(target.info, &bases)?;
+    if !plan.images.is_empty() {
+        let mut tape = Reading::new(&tree, path, &closed);
+        plan.images = worthwhile(&plan, &mut bases, &mut tape)?;
+    }
     let mut out = out;
     let header = header(target.info, &sources);
     out.write_all(&header).map_err(PatchError::Write)?;
     let mut coder = Encoder::new(out);
     plan.code(&mut coder)?;
-    if !plan.images.is_empty() {
-        let mut tape = Reading::new(&tree, path, &closed);
-        plan.images = worthwhile(&plan, &mut bases, &mut tape)?;
-    }
     let mut tape = Reading::new(&tree, path, &closed);
     walk(&plan, &mut bases, &mut coder, &mut tape)?;
     let (_, size) = coder.finish().map_err(PatchError::Write)?;

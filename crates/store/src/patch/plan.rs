@@ -9,7 +9,7 @@ use super::program::{Image, MAX_SEGMENTS};
 use super::{PatchError, Source};
 
 /// At most this many copies: they are held in memory.
-pub const MAX_OPS: usize = 320_000;
+pub const MAX_OPS: usize = 200_000;
 /// At most this many compressed files are opened.
 const MAX_OPENED: usize = 20_000;
 

@@ -98,7 +98,8 @@ struct Program {
 pub struct Foresight {
     /// By address of the base's file.
     programs: Vec<Program>,
-    /// Address in the bases, and place among what the operations make, of each copy.
+    /// Address in the bases, and place among what the operations make, of each copy; where they overlap in
+    /// the bases, of the longest.
     copies: Vec<(u64, u64)>,
 }
 
@@ -132,17 +133,11 @@ impl Foresight {
             });
         }
         programs.sort_by_key(|p| p.base);
-        let mut copies = Vec::new();
-        if !programs.is_empty() {
-            let mut at = 0;
-            for op in &plan.ops {
-                if op.copy > 0 {
-                    copies.push((op.from, at + op.fresh));
-                }
-                at += op.fresh + op.copy;
-            }
-            copies.sort();
-        }
+        let copies = if programs.is_empty() {
+            Vec::new()
+        } else {
+            moves(plan)
+        };
         Ok(Self { programs, copies })
     }
 
@@ -263,6 +258,35 @@ impl Foresight {
             .unwrap_or(new);
         Some(new.address.wrapping_add(offset.wrapping_sub(new.offset)))
     }
+}
+
+/// Where copies start in the bases and among what the operations make, by the former. A short copy inside a
+/// long one says nothing about where its surroundings went.
+fn moves(plan: &Plan) -> Vec<(u64, u64)> {
+    let mut at = 0;
+    let mut all = Vec::new();
+    for op in &plan.ops {
+        if op.copy > 0 {
+            all.push((op.from, op.copy, at + op.fresh));
+        }
+        at += op.fresh + op.copy;
+    }
+    all.sort_unstable();
+    let mut moves = Vec::new();
+    let (mut end, mut longest) = (0, 0);
+    for (from, len, place) in all {
+        if from >= end || len > longest {
+            moves.push((from, place));
+            longest = len;
+        } else if from + len > end {
+            moves.push((end, place + (end - from)));
+            longest = from + len - end;
+        } else {
+            continue;
+        }
+        end = from + len;
+    }
+    moves
 }
 
 impl Program {

@@ -11,6 +11,7 @@ use super::bases::Opened;
 use super::coder::{Decoder, Encoder};
 use super::number::Number;
 use super::plan::{Op, Pair, Plan, Section};
+use super::program::Image;
 use super::{PatchError, Source, apply, archive, header};
 
 const SIZE: u64 = 1000;
@@ -139,7 +140,7 @@ fn decompression_bombs() {
     for ops in [
         &[(u64::MAX, 0, 0)][..],
         &[(0, 1001, 0)],
-        &[(u64::MAX, u64::MAX, 0)],
+        &[(u64::MAX, 1 << 40, 0)],
     ] {
         let found = case.lie(plan(ops));
         assert!(matches!(found, PatchError::Bomb), "{ops:?}: {found:?}");
@@ -218,4 +219,43 @@ fn operations_that_end_early() {
     let case = Case::new();
     let found = case.lie(plan(&[(0, 999, 0)]));
     assert!(matches!(found, PatchError::Corrupt(_)), "{found:?}");
+}
+
+#[test]
+fn a_plan_is_read_as_it_was_written() {
+    let image = |base, moved: &[i64]| Image {
+        base,
+        len: 640_000,
+        target: base + 77,
+        moved: moved.iter().map(|m| [*m, -*m, m / 3, 0]).collect(),
+    };
+    let mut wanted = plan(&[(5, 100, 7), (9, 0, 0), (0, 1 << 40, 1 << 20), (3, 8, 2)]);
+    wanted.pairs = (0..40)
+        .map(|n| Pair {
+            base: n % 3,
+            from: n,
+            to: 40 - n,
+        })
+        .collect();
+    wanted.opened = vec![
+        Opened {
+            at: 900,
+            packed: 100,
+            raw: 1000,
+        },
+        Opened::default(),
+    ];
+    wanted.images = vec![
+        image(4000, &[0, 4096, -8]),
+        image(90, &[]),
+        image(1 << 41, &[i64::MIN + 1]),
+    ];
+    let mut coder = Encoder::new(Vec::new());
+    wanted.code(&mut coder).unwrap();
+    let (bytes, _) = coder.finish().unwrap();
+    let mut found = Plan::default();
+    let mut decoder = Decoder::new(bytes.as_slice()).unwrap();
+    found.code(&mut decoder).unwrap();
+    decoder.finish().unwrap();
+    assert_eq!(found, wanted);
 }

@@ -36,7 +36,7 @@ pub fn measure(
     old: &Generation,
     new: &Generation,
     verbose: bool,
-) -> anyhow::Result<Vec<Row>> {
+) -> anyhow::Result<Row> {
     let folder = work.join("patches");
     fs::create_dir_all(&folder)?;
     let have: BTreeSet<_> = old.paths.iter().map(|p| &p.path).collect();
@@ -73,7 +73,7 @@ pub fn measure(
     let applied: Vec<&Applied> = packed.iter().filter_map(|p| p.applied.as_ref()).collect();
     let seconds: f64 = applied.iter().map(|a| a.seconds).sum();
     let peak = applied.iter().map(|a| a.kilobytes).max().unwrap_or(0);
-    Ok(vec![Row {
+    Ok(Row {
         way: "Afield".into(),
         bytes: bytes + documents,
         time: Duration::from_secs_f64(seconds),
@@ -82,7 +82,7 @@ pub fn measure(
             (looked + making).as_secs_f64(),
             megabytes(peak * 1024)
         ),
-    }])
+    })
 }
 
 /// A patch file and its bases, if it is worth it.

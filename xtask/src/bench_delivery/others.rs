@@ -1,4 +1,4 @@
-//! What others need for the same update.
+//! What others need for the same update: `nix copy`, rsync and casync.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,19 +8,8 @@ use std::process::Command;
 use super::closure::{Generation, nix};
 use super::{Row, output, timed};
 
-/// `nix copy` with two compressions, rsync and casync.
-pub fn measure(work: &Path, old: &Generation, new: &Generation) -> anyhow::Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for compression in ["xz", "zstd"] {
-        rows.push(nix_copy(work, old, new, compression)?);
-    }
-    rows.push(rsync(work, old, new)?);
-    rows.push(casync(work, old, new)?);
-    Ok(rows)
-}
-
 /// A binary cache; what a host with the old generation loads from it.
-fn nix_copy(
+pub fn nix_copy(
     work: &Path,
     old: &Generation,
     new: &Generation,
@@ -79,7 +68,8 @@ fn starts_digit(part: &str) -> bool {
     part.starts_with(|c: char| c.is_ascii_digit())
 }
 
-fn rsync(work: &Path, old: &Generation, new: &Generation) -> anyhow::Result<Row> {
+/// Between trees whose names do not change.
+pub fn rsync(work: &Path, old: &Generation, new: &Generation) -> anyhow::Result<Row> {
     let (from, to) = (plain(work, new, "tree-new")?, plain(work, old, "tree-old")?);
     let args = ["-a", "-c", "--no-whole-file", "-z", "--delete", "--stats"];
     let (told, time) = timed(|| {
@@ -107,7 +97,8 @@ fn rsync(work: &Path, old: &Generation, new: &Generation) -> anyhow::Result<Row>
     })
 }
 
-fn casync(work: &Path, old: &Generation, new: &Generation) -> anyhow::Result<Row> {
+/// Chunks that a store lacks, between trees whose names do not change.
+pub fn casync(work: &Path, old: &Generation, new: &Generation) -> anyhow::Result<Row> {
     let store = work.join("casync.castr");
     if store.exists() {
         fs::remove_dir_all(&store)?;

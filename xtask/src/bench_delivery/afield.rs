@@ -11,13 +11,16 @@ use afield_core::ids::ObjectId;
 use afield_core::release::{Base, Closure, Delivery, FORMAT, ObjectRef, Offer, PathInfo};
 use afield_store::object;
 use afield_store::patch::{self, Library, Source};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::closure::Generation;
 use super::{Row, megabytes, output, parallel, timed};
 
 /// A patch is only tried against the full object if it has more than this part of the archive.
 const SUSPICIOUS: u64 = 20;
+
+/// What applying may take, KiB.
+const MOST_MEMORY: u64 = 64 * 1024;
 
 struct Packed {
     offer: Offer,
@@ -73,6 +76,9 @@ pub fn measure(
     let applied: Vec<&Applied> = packed.iter().filter_map(|p| p.applied.as_ref()).collect();
     let seconds: f64 = applied.iter().map(|a| a.seconds).sum();
     let peak = applied.iter().map(|a| a.kilobytes).max().unwrap_or(0);
+    if peak > MOST_MEMORY {
+        bail!("applying a patch took {peak} KiB of memory, and {MOST_MEMORY} are promised");
+    }
     Ok(Row {
         way: "Afield".into(),
         bytes: bytes + documents,

@@ -231,7 +231,7 @@ impl Foresight {
         let inside = |s: &&Segment| address.wrapping_sub(s.address) < s.memory;
         let k = p.old.iter().position(|s| inside(&s))?;
         let (old, new) = (&p.old[k], &p.new[k]);
-        let within = address - old.address;
+        let within = address.wrapping_sub(old.address);
         if within >= old.size {
             // Zeros have no place in the file; they move with their segment's end.
             return Some(

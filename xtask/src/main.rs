@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod agent_config;
+#[cfg(feature = "delivery")]
+mod bench_delivery;
 mod bench_eval;
 mod bench_fleet;
 mod ci;
@@ -34,6 +36,13 @@ enum Task {
     BenchFleet(bench_fleet::Args),
     /// Evaluate the Nix modules on the golden fleet; needs nixpkgs' `lib` in `NIXPKGS_LIB`
     NixTests,
+    /// Bytes that two generations of real packages cost to deliver, beside other tools
+    #[cfg(feature = "delivery")]
+    BenchDelivery(bench_delivery::Options),
+    /// Applies one patch and tells its time and memory (a child of bench-delivery)
+    #[cfg(feature = "delivery")]
+    #[command(hide = true)]
+    ApplyPatch(bench_delivery::apply::Options),
     /// CPU and memory of one evaluation for 100 hosts, against one evaluation a host
     BenchEval,
 }
@@ -48,6 +57,10 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::BenchFleet(args) => bench_fleet::run(&args),
+        #[cfg(feature = "delivery")]
+        Task::BenchDelivery(options) => bench_delivery::run(&options),
+        #[cfg(feature = "delivery")]
+        Task::ApplyPatch(options) => bench_delivery::apply::run(&options),
         Task::NixTests => nix_tests::run(),
         Task::BenchEval => bench_eval::run(),
     };

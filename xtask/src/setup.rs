@@ -42,6 +42,26 @@ const NEEDS: &[Need] = &[
         present: || find("git").is_some(),
     },
     Need {
+        package: "openssh-server",
+        why: "is the relay in the tests of tunnels",
+        present: || Path::new("/usr/sbin/sshd").exists(),
+    },
+    Need {
+        package: "iproute2",
+        why: "makes the networks in the tests of tunnels",
+        present: || find("ip").is_some(),
+    },
+    Need {
+        package: "python3-venv",
+        why: "holds the older tools that secrets are compared with",
+        present: || {
+            let modules = Command::new("python3")
+                .args(["-c", "import venv, ensurepip"])
+                .output();
+            modules.is_ok_and(|output| output.status.success())
+        },
+    },
+    Need {
         package: "openssh-client",
         why: "makes the hosts' keys",
         present: || find("ssh-keygen").is_some(),

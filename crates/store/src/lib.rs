@@ -6,5 +6,6 @@ pub mod files;
 pub mod keys;
 pub mod nar;
 pub mod object;
+pub mod patch;
 pub mod repository;
 pub mod trust;

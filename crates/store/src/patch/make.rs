@@ -1,0 +1,221 @@
+//! Making patches: which base for which file, and how they differ.
+
+mod choice;
+mod planner;
+mod reading;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+use afield_core::ids::StorePath;
+use sha2::{Digest as _, Sha256};
+
+use super::bases::{Bases, Renamed, names};
+use super::coder::Encoder;
+use super::plan::{MAX_OPS, Plan};
+use super::program::{Foresight, Image};
+use super::tree::{Cache, Entry, Tree, changed};
+use super::{CHUNK, PatchError, Source, Tape, chunks, expect, header, walk};
+use choice::{Choice, pairs, stem};
+use planner::Planner;
+use reading::Reading;
+
+/// Smaller files are not looked for under other names.
+const MIN_ELSEWHERE: u64 = 64;
+
+/// What the hosts have: every candidate for a base, looked at once for all patches of a release.
+pub struct Library<'a> {
+    known: Vec<Known<'a>>,
+    /// Files by their content, store hashes blanked.
+    contents: HashMap<[u8; 32], (usize, usize)>,
+}
+
+struct Known<'a> {
+    source: Source<'a>,
+    tree: Tree,
+}
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// Length of the patch, bytes.
+    pub size: u64,
+    /// Its bases, in the order in which [`super::apply`] wants them.
+    pub bases: Vec<StorePath>,
+    /// Bytes of the target that no base has.
+    pub fresh: u64,
+    /// Bytes that are copied, exactly or nearly.
+    pub copied: u64,
+}
+
+impl<'a> Library<'a> {
+    /// Looks at all candidates: each file is read once.
+    pub fn new(sources: impl IntoIterator<Item = Source<'a>>) -> Result<Self, PatchError> {
+        let mut library = Self {
+            known: Vec::new(),
+            contents: HashMap::new(),
+        };
+        for source in sources {
+            let wrong = |e| changed(&source.info.path, e);
+            let tree = Tree::of(source.dir).map_err(wrong)?;
+            if tree.files().len() > super::tree::MAX_ENTRIES {
+                continue;
+            }
+            let blank = blank(&source);
+            let k = library.known.len();
+            for (f, file) in tree.files().iter().enumerate() {
+                if file.len >= MIN_ELSEWHERE {
+                    let hash = content(&tree, file, &blank).map_err(wrong)?;
+                    library.contents.entry(hash).or_insert((k, f));
+                }
+            }
+            library.known.push(Known { source, tree });
+        }
+        Ok(library)
+    }
+
+    /// The candidate whose name is most like that of `path`.
+    fn primary(&self, path: &StorePath) -> Option<usize> {
+        let stem = stem(path.name());
+        let alike = |k: &Known| {
+            let name = k.source.info.path.name();
+            let same = name == path.name();
+            (stem == choice::stem(name)).then_some((same, k.source.info.path.clone()))
+        };
+        let all = self.known.iter().enumerate();
+        all.filter_map(|(k, known)| alike(known).map(|a| (a, k)))
+            .max()
+            .map(|(_, k)| k)
+    }
+}
+
+/// Writes a patch that makes `target` from what the library has; none if it has nothing alike. `scratch` is a
+/// folder for temporary files.
+pub fn make(
+    target: &Source,
+    library: &Library,
+    scratch: &Path,
+    out: impl Write,
+) -> Result<Option<Made>, PatchError> {
+    let path = &target.info.path;
+    let gone = |_| PatchError::TargetChanged(path.clone());
+    let tree = Tree::of(target.dir).map_err(gone)?;
+    let choice = Choice::new(target, &tree, library).map_err(gone)?;
+    if choice.bases.is_empty() {
+        return Ok(None);
+    }
+    let known: Vec<&Known> = choice.bases.iter().map(|k| &library.known[*k]).collect();
+    let sources: Vec<Source> = known.iter().map(|k| k.source).collect();
+    let trees: Vec<&Tree> = known.iter().map(|k| &k.tree).collect();
+    let mut bases = Bases::new(&sources, &trees)?;
+    let mut plan = Plan {
+        size: tree.len(),
+        pairs: pairs(target, &sources),
+        ..Plan::default()
+    };
+    bases.rename(plan.renamed(target.info, &sources)?);
+    let mut planner = Planner {
+        tree: &tree,
+        path,
+        bases: &mut bases,
+        cache: Cache::default(),
+        ops: Vec::new(),
+        at: 0,
+        scratch,
+        opened: Vec::new(),
+        sections: Vec::new(),
+        closed: Vec::new(),
+        plain_from: 0,
+        images: Vec::new(),
+    };
+    planner.plan(&choice, &trees)?;
+    let closed = planner.closed;
+    (plan.ops, plan.opened, plan.sections) = (planner.ops, planner.opened, planner.sections);
+    plan.images = planner.images;
+    if plan.ops.len() > MAX_OPS {
+        return Ok(None);
+    }
+    plan.check(target.info, &bases)?;
+    if !plan.images.is_empty() {
+        let mut tape = Reading::new(&tree, path, &closed);
+        plan.images = worthwhile(&plan, &mut bases, &mut tape)?;
+    }
+    let mut out = out;
+    let header = header(target.info, &sources);
+    out.write_all(&header).map_err(PatchError::Write)?;
+    let mut coder = Encoder::new(out);
+    plan.code(&mut coder)?;
+    let mut tape = Reading::new(&tree, path, &closed);
+    walk(&plan, &mut bases, &mut coder, &mut tape)?;
+    let (_, size) = coder.finish().map_err(PatchError::Write)?;
+    Ok(Some(Made {
+        size: size + header.len() as u64,
+        bases: sources.iter().map(|s| s.info.path.clone()).collect(),
+        fresh: plan.ops.iter().map(|op| op.fresh).sum(),
+        copied: plan.ops.iter().map(|op| op.copy).sum(),
+    }))
+}
+
+/// Reads every known hash of a store path as zeros.
+fn blank(source: &Source) -> Renamed {
+    let mut blank = Renamed::default();
+    let zeros = "0".repeat(super::bases::HASH);
+    for path in names(source.info) {
+        blank.add(path.hash_part(), &zeros);
+    }
+    blank
+}
+
+/// Hash of a file's content, store hashes blanked.
+fn content(tree: &Tree, file: &Entry, blank: &Renamed) -> std::io::Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    let mut cache = Cache::default();
+    // A hash that lies across two pieces is not blanked; the same content is cut at the same places.
+    let mut bytes = vec![0; file.len.min(1 << 20) as usize];
+    let mut at = 0;
+    while at < file.len {
+        let n = (file.len - at).min(bytes.len() as u64) as usize;
+        tree.read(file.at + at, &mut bytes[..n], &mut cache)?;
+        blank.apply(&mut bytes[..n]);
+        hash.update(&bytes[..n]);
+        at += n as u64;
+    }
+    Ok(hash.finalize().into())
+}
+
+/// The programs in which foretelling addresses makes more bytes right than wrong.
+fn worthwhile(
+    plan: &Plan,
+    bases: &mut Bases,
+    tape: &mut Reading,
+) -> Result<Vec<Image>, PatchError> {
+    let foresight = Foresight::new(plan, bases)?;
+    let blind = Foresight::new(&Plan::default(), bases)?;
+    let mut gain: HashMap<u64, i64> = HashMap::new();
+    let (mut bytes, mut plain, mut foretold) = (vec![0; CHUNK], Vec::new(), Vec::new());
+    let mut place = 0;
+    for op in &plan.ops {
+        for n in chunks(op.fresh) {
+            tape.before(&mut bytes[..n])?;
+        }
+        place += op.fresh;
+        let mut at = op.from;
+        for n in chunks(op.copy) {
+            tape.before(&mut bytes[..n])?;
+            if let (false, Some(base)) = (op.exact, foresight.start(at)) {
+                let start = expect(bases, &blind, at, n, place, &mut plain)?;
+                expect(bases, &foresight, at, n, place, &mut foretold)?;
+                let right = |found: &[u8]| {
+                    let pairs = found[start..].iter().zip(&bytes[..n]);
+                    pairs.filter(|(a, b)| a == b).count() as i64
+                };
+                *gain.entry(base).or_default() += right(&foretold) - right(&plain);
+            }
+            at += n as u64;
+            place += n as u64;
+        }
+    }
+    let worth = |image: &&Image| gain.get(&image.base).is_some_and(|gain| *gain > 16);
+    Ok(plan.images.iter().filter(worth).cloned().collect())
+}

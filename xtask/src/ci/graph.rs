@@ -60,7 +60,9 @@ fn drawn(text: &str) -> BTreeSet<(&str, &str)> {
     let lines = text
         .lines()
         .filter_map(|line| line.trim().split_once(" → "));
-    let ours = lines.filter(|(from, _)| from.starts_with("afield-") && !from.contains(' '));
+    let ours = lines.filter(|(from, _)| {
+        (from.starts_with("afield-") || *from == "xtask") && !from.contains(' ')
+    });
     ours.flat_map(|(from, to)| to.split(", ").map(move |to| (from.trim(), to.trim())))
         .collect()
 }

@@ -124,7 +124,7 @@ pub fn send(host: &Host, state: &mut State) -> anyhow::Result<usize> {
     };
     let (mut taken, mut most) = (0, BATCH);
     loop {
-        let batch = batch(&queue(host), most)?;
+        let batch = batch(host, most)?;
         if batch.is_empty() {
             return Ok(taken);
         }
@@ -155,15 +155,16 @@ pub fn send(host: &Host, state: &mut State) -> anyhow::Result<usize> {
 }
 
 /// The oldest reports that wait, at most `most` and about [`MAX_BATCH`] bytes.
-fn batch(folder: &Path, most: usize) -> anyhow::Result<Vec<(PathBuf, Envelope)>> {
+fn batch(host: &Host, most: usize) -> anyhow::Result<Vec<(PathBuf, Envelope)>> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    for path in waiting(folder)? {
+    for path in waiting(&queue(host))? {
         let text = files::read_limited(&path, MAX_REPORT)?;
         let Ok(envelope) = Envelope::from_slice(&text) else {
             // Damaged on disk: it can never be sent.
             files::remove_if_there(&path)?;
             continue;
         };
+        let envelope = resealed(host, envelope)?;
         bytes += text.len();
         if batch.len() >= most || (bytes > MAX_BATCH && !batch.is_empty()) {
             break;
@@ -171,6 +172,19 @@ fn batch(folder: &Path, most: usize) -> anyhow::Result<Vec<(PathBuf, Envelope)>>
         batch.push((path, envelope));
     }
     Ok(batch)
+}
+
+/// A host that got a new key signs with it what it wrote before, or the hub would refuse that for ever.
+fn resealed(host: &Host, envelope: Envelope) -> anyhow::Result<Envelope> {
+    if envelope
+        .signatures
+        .iter()
+        .any(|s| s.key == host.key.public())
+    {
+        return Ok(envelope);
+    }
+    let report: Report = serde_json::from_str(&envelope.payload)?;
+    Ok(Envelope::seal(&report, &host.key)?)
 }
 
 enum Answer {

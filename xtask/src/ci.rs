@@ -214,7 +214,7 @@ fn test() -> Result<Skipped> {
     if find("cargo-nextest").is_some() {
         cargo(
             &[
-                &["nextest", "run", "--workspace", "--no-tests", "pass"],
+                &["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests", "pass"],
                 features,
             ]
             .concat(),

@@ -26,27 +26,17 @@ pub fn check(nix: &Nix, count: &mut Count) -> Result<()> {
     let told = |name: &str, config: &Value| -> Result<(bool, String)> {
         let file = dir.path().join(format!("{name}.toml"));
         std::fs::write(&file, toml::to_string(config)?)?;
-        let output = Command::new(&agent)
-            .arg("check-config")
-            .arg(&file)
-            .output()?;
+        let output = Command::new(&agent).arg("check-config").arg(&file).output()?;
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         Ok((output.status.success(), told))
     };
     for (host, config) in &configs.right {
         let (ok, why) = told(host, config)?;
-        count.tell(
-            &format!("agent-config/{host}"),
-            if ok { Ok(()) } else { Err(why) },
-        );
+        count.tell(&format!("agent-config/{host}"), if ok { Ok(()) } else { Err(why) });
     }
     for (what, config) in &configs.wrong {
         let (ok, _) = told(what, config)?;
-        let result = if ok {
-            Err("the agent takes it, and must not".into())
-        } else {
-            Ok(())
-        };
+        let result = if ok { Err("the agent takes it, and must not".into()) } else { Ok(()) };
         count.tell(&format!("agent-config/{what}"), result);
     }
     Ok(())
@@ -55,18 +45,10 @@ pub fn check(nix: &Nix, count: &mut Count) -> Result<()> {
 /// The agent of this repository, built if need be.
 fn agent() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "afield-agent"])
-        .status();
-    ensure!(
-        built.context("running cargo")?.success(),
-        "afield-agent does not build"
-    );
+    let built =
+        Command::new(cargo).args(["build", "--quiet", "--package", "afield-agent"]).status();
+    ensure!(built.context("running cargo")?.success(), "afield-agent does not build");
     let beside = std::env::current_exe()?.with_file_name("afield-agent");
-    ensure!(
-        beside.is_file(),
-        "there is no agent at {}",
-        beside.display()
-    );
+    ensure!(beside.is_file(), "there is no agent at {}", beside.display());
     Ok(beside)
 }

@@ -38,10 +38,7 @@ pub fn run() -> Result<()> {
     let measure = |only: Option<usize>| evaluate(&lib, &fleet, work.path(), only);
 
     let together = measure(None)?;
-    let mut alone = Stats {
-        cpu_time: 0.0,
-        gc: Heap { heap_size: 0.0 },
-    };
+    let mut alone = Stats { cpu_time: 0.0, gc: Heap { heap_size: 0.0 } };
     for host in 0..ALONE {
         let one = measure(Some(host * HOSTS / ALONE))?;
         alone.cpu_time += one.cpu_time / ALONE as f64;
@@ -72,16 +69,8 @@ pub fn run() -> Result<()> {
 
 fn evaluate(lib: &Path, fleet: &Path, store: &Path, only: Option<usize>) -> Result<Stats> {
     let mut command = nix_instantiate(&store.join("store"));
-    command
-        .arg("--strict")
-        .arg(repository_root()?.join("nix/tests/bench/default.nix"));
-    command
-        .arg("--arg")
-        .arg("nixpkgsLib")
-        .arg(lib)
-        .arg("--arg")
-        .arg("src")
-        .arg(fleet);
+    command.arg("--strict").arg(repository_root()?.join("nix/tests/bench/default.nix"));
+    command.arg("--arg").arg("nixpkgsLib").arg(lib).arg("--arg").arg("src").arg(fleet);
     if let Some(host) = only {
         command.args(["--argstr", "only", &format!("host-{host}")]);
     }
@@ -93,16 +82,10 @@ fn evaluate(lib: &Path, fleet: &Path, store: &Path, only: Option<usize>) -> Resu
         .context("running nix-instantiate; install Nix (Debian: nix-bin)")?;
     let told = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the evaluation failed: {told}");
-    let json = told
-        .find('{')
-        .map(|start| &told[start..])
-        .context("Nix told no statistics")?;
+    let json = told.find('{').map(|start| &told[start..]).context("Nix told no statistics")?;
     // Warnings may follow.
     let mut values = serde_json::Deserializer::from_str(json).into_iter();
-    values
-        .next()
-        .context("Nix told no statistics")?
-        .context("statistics of Nix")
+    values.next().context("Nix told no statistics")?.context("statistics of Nix")
 }
 
 /// A fleet folder of [`HOSTS`] hosts with 60 people in a dozen roles.
@@ -115,40 +98,25 @@ fn generate(dir: &Path) -> Result<()> {
     let key = |n: usize| format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5{n:048}");
     let join = |parts: Vec<String>| parts.join(",\n");
 
-    let keys = (0..60)
-        .map(|n| format!(r#""user_{n}": {{"public_keys": ["{}"]}}"#, key(n)))
-        .collect();
+    let keys =
+        (0..60).map(|n| format!(r#""user_{n}": {{"public_keys": ["{}"]}}"#, key(n))).collect();
     write(
         "json/keys.json",
-        &format!(
-            r#"{{"keys": {{{}, "robot": {{"public_keys": ["{}"]}}}}}}"#,
-            join(keys),
-            key(99)
-        ),
+        &format!(r#"{{"keys": {{{}, "robot": {{"public_keys": ["{}"]}}}}}}"#, join(keys), key(99)),
     )?;
     let roles = (0..12).map(|r| {
-        let users: Vec<_> = (0..5)
-            .map(|u| format!(r#""user_{}": "devops""#, r * 5 + u))
-            .collect();
+        let users: Vec<_> = (0..5).map(|u| format!(r#""user_{}": "devops""#, r * 5 + u)).collect();
         format!(r#""role_{r}": {{"enable": {{{}}}}}"#, users.join(", "))
     });
     let per_host = (0..HOSTS).map(|h| {
-        format!(
-            r#""host-{h}": {{"enable_roles": ["role_{}", "role_{}"]}}"#,
-            h % 12,
-            (h + 5) % 12
-        )
+        format!(r#""host-{h}": {{"enable_roles": ["role_{}", "role_{}"]}}"#, h % 12, (h + 5) % 12)
     });
     write(
         "json/users.json",
         &format!(
             r#"{{"global_admins": ["user_59"], "users": {{"roles": {{{}}}, "per-host": {{{}}}}}}}"#,
             // The global admin is in no role: two profiles for one person are refused.
-            join(
-                roles
-                    .map(|role| role.replace(r#", "user_59": "devops""#, ""))
-                    .collect()
-            ),
+            join(roles.map(|role| role.replace(r#", "user_59": "devops""#, "")).collect()),
             join(per_host.collect())
         ),
     )?;
@@ -161,10 +129,7 @@ fn generate(dir: &Path) -> Result<()> {
     });
     write(
         "json/tunnels.d/tunnels.json",
-        &format!(
-            r#"{{"tunnels": {{"per-host": {{{}}}}}}}"#,
-            join(tunnels.collect())
-        ),
+        &format!(r#"{{"tunnels": {{"per-host": {{{}}}}}}}"#, join(tunnels.collect())),
     )?;
     let relay = r#"{"public_key": "KEY", "relay_servers": {"relay": {"addresses": ["relay.example.org"]}}}"#;
     write("json/relay-servers.json", &relay.replace("KEY", &key(2000)))?;

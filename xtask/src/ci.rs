@@ -36,11 +36,7 @@ struct Stage {
 
 /// In this order: what is quick and often wrong comes first, what needs the built programs last.
 const STAGES: &[Stage] = &[
-    Stage {
-        name: "setup",
-        what: "Debian packages and cargo tools",
-        run: set_up,
-    },
+    Stage { name: "setup", what: "Debian packages and cargo tools", run: set_up },
     Stage {
         name: "fmt",
         what: "the code is formatted",
@@ -51,11 +47,7 @@ const STAGES: &[Stage] = &[
         what: "which crate depends on which",
         run: || graph::check(&Workspace::load()?),
     },
-    Stage {
-        name: "deny",
-        what: "licences and bans",
-        run: deny,
-    },
+    Stage { name: "deny", what: "licences and bans", run: deny },
     Stage {
         name: "clippy",
         what: "no warning anywhere",
@@ -71,21 +63,13 @@ const STAGES: &[Stage] = &[
             ])
         },
     },
-    Stage {
-        name: "test",
-        what: "the tests of all crates",
-        run: test,
-    },
+    Stage { name: "test", what: "the tests of all crates", run: test },
     Stage {
         name: "docs",
         what: "every command shown in the documents exists",
         run: || docs::check(&Programs::build(false)?),
     },
-    Stage {
-        name: "nix",
-        what: "the Nix modules, on the golden fleet",
-        run: nix,
-    },
+    Stage { name: "nix", what: "the Nix modules, on the golden fleet", run: nix },
     Stage {
         name: "demo",
         what: "cargo demo --once, with the programs that the tests use",
@@ -117,11 +101,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(unknown) = args
-        .only
-        .iter()
-        .find(|name| STAGES.iter().all(|s| s.name != **name))
-    {
+    if let Some(unknown) = args.only.iter().find(|name| STAGES.iter().all(|s| s.name != **name)) {
         bail!("there is no stage {unknown}; `cargo ci --list` names them");
     }
     let chosen = |stage: &&Stage| args.only.is_empty() || args.only.iter().any(|n| n == stage.name);
@@ -138,26 +118,14 @@ fn play(stage: &Stage) -> Done {
     if let Err(error) = &result {
         eprintln!("{}: {error:#}", stage.name);
     }
-    Done {
-        name: stage.name,
-        took: started.elapsed(),
-        result,
-    }
+    Done { name: stage.name, took: started.elapsed(), result }
 }
 
 fn summary(done: &[Done]) {
     println!("\n=== where the time went");
     for stage in done {
-        let verdict = if stage.result.is_ok() {
-            "passed"
-        } else {
-            "FAILED"
-        };
-        println!(
-            "{:8} {verdict} {:7.1} s",
-            stage.name,
-            stage.took.as_secs_f32()
-        );
+        let verdict = if stage.result.is_ok() { "passed" } else { "FAILED" };
+        println!("{:8} {verdict} {:7.1} s", stage.name, stage.took.as_secs_f32());
     }
     let all: Duration = done.iter().map(|stage| stage.took).sum();
     println!("{:8}        {:7.1} s", "in all", all.as_secs_f32());
@@ -171,11 +139,7 @@ fn summary(done: &[Done]) {
 }
 
 fn cargo(args: &[&str]) -> Result<Skipped> {
-    process::run(
-        Command::new("cargo")
-            .current_dir(process::root())
-            .args(args),
-    )?;
+    process::run(Command::new("cargo").current_dir(process::root()).args(args))?;
     Ok(Vec::new())
 }
 
@@ -183,14 +147,7 @@ fn set_up() -> Result<Skipped> {
     setup::ensure(false)?;
     if find("cargo-deny").is_none() {
         // It runs once and needs no speed: unoptimised it is there in a third of the time.
-        cargo(&[
-            "install",
-            "cargo-deny",
-            "--version",
-            "0.20.2",
-            "--locked",
-            "--debug",
-        ])?;
+        cargo(&["install", "cargo-deny", "--version", "0.20.2", "--locked", "--debug"])?;
     }
     Ok(Vec::new())
 }
@@ -198,26 +155,17 @@ fn set_up() -> Result<Skipped> {
 /// No advisory database can be fetched on the machines that run this.
 fn deny() -> Result<Skipped> {
     cargo(&["deny", "--all-features", "check", "licenses", "bans"])?;
-    Ok(vec![
-        "advisories: their database cannot be fetched here".into(),
-    ])
+    Ok(vec!["advisories: their database cannot be fetched here".into()])
 }
 
 fn test() -> Result<Skipped> {
     let has_faults = Workspace::load()?.has_feature("afield-agent", "faults");
-    let features: &[&str] = if has_faults {
-        &["--features", "afield-agent/faults"]
-    } else {
-        &[]
-    };
+    let features: &[&str] = if has_faults { &["--features", "afield-agent/faults"] } else { &[] };
     let mut skipped = Vec::new();
     if find("cargo-nextest").is_some() {
         cargo(
-            &[
-                &["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests", "pass"],
-                features,
-            ]
-            .concat(),
+            &[&["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests", "pass"], features]
+                .concat(),
         )?;
         // What nextest does not run.
         cargo(&[&["test", "--workspace", "--doc"], features].concat())?;

@@ -40,13 +40,7 @@ pub struct Args {
 impl Args {
     /// As `cargo ci` runs it: with the programs that were built for the tests, to save an optimised build.
     pub fn in_ci() -> Self {
-        Self {
-            once: true,
-            keep: false,
-            dev: true,
-            programs: None,
-            picture: None,
-        }
+        Self { once: true, keep: false, dev: true, programs: None, picture: None }
     }
 }
 
@@ -60,10 +54,7 @@ pub fn run(args: &Args) -> Result<()> {
             Programs::build(!args.dev)?
         }
     };
-    let folder = tempfile::Builder::new()
-        .prefix("afield-demo-")
-        .tempdir()?
-        .keep();
+    let folder = tempfile::Builder::new().prefix("afield-demo-").tempdir()?.keep();
 
     let show = show::Show::new();
     let stage = stage::Stage::set(programs, &folder, args.keep)?;
@@ -74,24 +65,14 @@ pub fn run(args: &Args) -> Result<()> {
     if played.is_err() {
         eprintln!("\n{}", stage.logs());
     } else if !args.once {
-        println!(
-            "\nThe hub's page is http://{}/ until you press Ctrl-C.",
-            stage.page()
-        );
+        println!("\nThe hub's page is http://{}/ until you press Ctrl-C.", stage.page());
         loop {
             std::thread::park();
         }
     }
-    played.with_context(|| {
-        format!(
-            "the demo failed after {:.0} s",
-            show.elapsed().as_secs_f32()
-        )
-    })?;
+    played
+        .with_context(|| format!("the demo failed after {:.0} s", show.elapsed().as_secs_f32()))?;
     stage.teardown.end()?;
-    println!(
-        "\nSeen on the hosts, all of it, in {:.0} s.",
-        show.elapsed().as_secs_f32()
-    );
+    println!("\nSeen on the hosts, all of it, in {:.0} s.", show.elapsed().as_secs_f32());
     Ok(())
 }

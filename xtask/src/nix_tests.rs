@@ -158,17 +158,9 @@ impl Nix {
             None => PathBuf::from("/work/shared"),
         };
         let shared = shared.canonicalize().with_context(|| {
-            format!(
-                "the golden data is not at {}; set AFIELD_SHARED",
-                shared.display()
-            )
+            format!("the golden data is not at {}; set AFIELD_SHARED", shared.display())
         })?;
-        Ok(Self {
-            root,
-            lib,
-            shared,
-            store: tempfile::tempdir()?,
-        })
+        Ok(Self { root, lib, shared, store: tempfile::tempdir()? })
     }
 
     fn evaluate(&self, attribute: &str) -> Result<Output> {
@@ -205,10 +197,7 @@ impl Nix {
         if output.status.success() {
             return Err("it evaluates, and must not".into());
         }
-        let missing: Vec<_> = says
-            .iter()
-            .filter(|word| !message.contains(word.as_str()))
-            .collect();
+        let missing: Vec<_> = says.iter().filter(|word| !message.contains(word.as_str())).collect();
         if missing.is_empty() {
             Ok(())
         } else {
@@ -220,10 +209,7 @@ impl Nix {
 /// `nix-instantiate --eval` without a daemon, a network or settings of the machine.
 pub fn nix_instantiate(store: &Path) -> Command {
     let mut command = Command::new("nix-instantiate");
-    command
-        .arg("--eval")
-        .env("NIX_REMOTE", store)
-        .env("NIX_PATH", "");
+    command.arg("--eval").env("NIX_REMOTE", store).env("NIX_PATH", "");
     command.env(
         "NIX_CONFIG",
         "build-users-group =\nsubstituters =\nexperimental-features = nix-command flakes",
@@ -238,14 +224,10 @@ pub fn nixpkgs_lib() -> Result<PathBuf> {
     };
     let path = PathBuf::from(path);
     // The checkout or the folder in it.
-    let found = [path.join("lib"), path.clone()]
-        .into_iter()
-        .find(|dir| dir.join("modules.nix").is_file());
+    let found =
+        [path.join("lib"), path.clone()].into_iter().find(|dir| dir.join("modules.nix").is_file());
     let Some(found) = found else {
-        bail!(
-            "NIXPKGS_LIB is {}, which holds no modules.nix. {HOW}",
-            path.display()
-        )
+        bail!("NIXPKGS_LIB is {}, which holds no modules.nix. {HOW}", path.display())
     };
     Ok(found.canonicalize()?)
 }
@@ -253,6 +235,5 @@ pub fn nixpkgs_lib() -> Result<PathBuf> {
 /// The repository that this program was built from.
 pub fn repository_root() -> Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    root.canonicalize()
-        .with_context(|| format!("finding the repository at {}", root.display()))
+    root.canonicalize().with_context(|| format!("finding the repository at {}", root.display()))
 }

@@ -19,11 +19,7 @@ pub fn compare(nix: &Nix, count: &mut Count) -> Result<()> {
         let plan = plans.remove(&host).unwrap_or_default();
         let mut found = vec![];
         differences("", &plan, &system, &mut found);
-        let same = if found.is_empty() {
-            Ok(())
-        } else {
-            Err(found.join("\n    "))
-        };
+        let same = if found.is_empty() { Ok(()) } else { Err(found.join("\n    ")) };
         count.tell(&format!("one-source/{host}"), same);
     }
     Ok(())
@@ -31,23 +27,13 @@ pub fn compare(nix: &Nix, count: &mut Count) -> Result<()> {
 
 /// Plans by host, without what only the fast layer knows.
 fn plans(folder: &Path, waves: String) -> Result<BTreeMap<String, Value>> {
-    let mut sources = Sources {
-        waves: WavesResult::Json(waves),
-        ..Sources::default()
-    };
+    let mut sources = Sources { waves: WavesResult::Json(waves), ..Sources::default() };
     gather(folder, folder, &mut sources)?;
     let (fleet, _) = load(&sources).check(jiff::civil::date(2026, 11, 23));
     let resolved = resolve(&fleet);
-    ensure!(
-        resolved.findings.is_empty(),
-        "golden hosts without a plan: {:?}",
-        resolved.findings
-    );
+    ensure!(resolved.findings.is_empty(), "golden hosts without a plan: {:?}", resolved.findings);
     let plain = |(host, plan)| Ok((host, strip(serde_json::to_value(plan)?)));
-    let plans = resolved
-        .plans
-        .into_iter()
-        .map(|(host, plan)| (host.to_string(), plan));
+    let plans = resolved.plans.into_iter().map(|(host, plan)| (host.to_string(), plan));
     plans.map(plain).collect()
 }
 

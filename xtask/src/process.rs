@@ -19,9 +19,7 @@ pub fn root() -> PathBuf {
 /// Runs a program whose output goes where ours goes.
 pub fn run(command: &mut Command) -> Result<()> {
     let name = named(command);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run `{name}`"))?;
+    let status = command.status().with_context(|| format!("cannot run `{name}`"))?;
     if !status.success() {
         bail!("`{name}` ended with {status}");
     }
@@ -36,10 +34,8 @@ pub fn output(command: &mut Command) -> Result<String> {
 /// The same, for a program whose exit codes say what it found.
 pub fn output_accepting(command: &mut Command, codes: &[i32]) -> Result<String> {
     let name = named(command);
-    let done = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot run `{name}`"))?;
+    let done =
+        command.stdin(Stdio::null()).output().with_context(|| format!("cannot run `{name}`"))?;
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     if !done.status.code().is_some_and(|code| codes.contains(&code)) {
         let why = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -51,9 +47,7 @@ pub fn output_accepting(command: &mut Command, codes: &[i32]) -> Result<String> 
 /// Where a program of the PATH is.
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// A command as a person would type it.
@@ -95,10 +89,7 @@ impl Programs {
             cargo.arg("--release");
         }
         let name = named(&cargo);
-        let done = cargo
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cannot run cargo")?;
+        let done = cargo.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
         if !done.status.success() {
             bail!("`{name}` ended with {}", done.status);
         }

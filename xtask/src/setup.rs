@@ -25,22 +25,14 @@ const NEEDS: &[Need] = &[
     Need {
         package: "nix-bin",
         why: "evaluates and builds the hosts' systems",
-        present: || {
-            ["nix", "nix-store", "nix-build"]
-                .iter()
-                .all(|p| find(p).is_some())
-        },
+        present: || ["nix", "nix-store", "nix-build"].iter().all(|p| find(p).is_some()),
     },
     Need {
         package: "busybox-static",
         why: "is what the example's systems are made of",
         present: static_busybox,
     },
-    Need {
-        package: "git",
-        why: "holds the fleet folder",
-        present: || find("git").is_some(),
-    },
+    Need { package: "git", why: "holds the fleet folder", present: || find("git").is_some() },
     Need {
         package: "openssh-server",
         why: "is the relay in the tests of tunnels",
@@ -55,9 +47,7 @@ const NEEDS: &[Need] = &[
         package: "python3-venv",
         why: "holds the older tools that secrets are compared with",
         present: || {
-            let modules = Command::new("python3")
-                .args(["-c", "import venv, ensurepip"])
-                .output();
+            let modules = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
             modules.is_ok_and(|output| output.status.success())
         },
     },
@@ -121,12 +111,8 @@ fn install(packages: &[&str]) -> Result<()> {
         command
     };
     process::run(apt().arg("update")).context("is this user root?")?;
-    process::run(
-        apt()
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(packages),
-    )
-    .context(by_hand)
+    process::run(apt().args(["install", "--yes", "--no-install-recommends"]).args(packages))
+        .context(by_hand)
 }
 
 /// Debian has two packages with this file; only the one without a dynamic loader runs inside a bare root.
@@ -138,9 +124,10 @@ fn static_busybox() -> bool {
 fn needs_no_loader(elf: &[u8]) -> Option<bool> {
     let number = |at: usize, bytes: usize| {
         let field = elf.get(at..at.checked_add(bytes)?)?;
-        field.iter().rev().try_fold(0usize, |n, byte| {
-            n.checked_mul(256)?.checked_add((*byte).into())
-        })
+        field
+            .iter()
+            .rev()
+            .try_fold(0usize, |n, byte| n.checked_mul(256)?.checked_add((*byte).into()))
     };
     if elf.get(..5) != Some(b"\x7fELF\x02") {
         return None;

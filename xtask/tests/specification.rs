@@ -16,9 +16,7 @@ fn document(name: &str) -> String {
 
 /// The code spans `path.rs::name` of a text.
 fn named(text: &str) -> Vec<(&str, &str)> {
-    let spans = text
-        .lines()
-        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let spans = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
     spans.filter_map(|span| span.split_once(".rs::")).collect()
 }
 
@@ -38,10 +36,8 @@ fn wrong((path, name): (&str, &str), test: bool) -> Option<String> {
         return Some(format!("{shown}: there is no such function"));
     };
     let mut above = lines[..at].iter().rev();
-    let is_test = above
-        .by_ref()
-        .take_while(|line| line.starts_with('#'))
-        .any(|line| *line == "#[test]");
+    let is_test =
+        above.by_ref().take_while(|line| line.starts_with('#')).any(|line| *line == "#[test]");
     // The demo is a test of its own: `cargo ci` plays it.
     let held = !test || is_test || path.starts_with("xtask/src/demo/");
     (!held).then(|| format!("{shown}: it is no test"))
@@ -52,11 +48,7 @@ fn check(document_name: &str, test: bool) {
     let found = named(&text);
     assert!(!found.is_empty(), "{document_name} names nothing");
     let wrong: Vec<String> = found.into_iter().filter_map(|n| wrong(n, test)).collect();
-    assert!(
-        wrong.is_empty(),
-        "{document_name} names what does not exist:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{document_name} names what does not exist:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -78,17 +70,10 @@ fn every_function_that_the_architecture_names_exists() {
 #[test]
 fn every_promise_that_is_held_names_a_test() {
     let text = document("SPECIFICATION.md");
-    let (held, rest) = text
-        .split_once("\n## Not held yet")
-        .expect("a section of what is not held");
-    assert!(
-        !rest.contains("\n## Held"),
-        "what is held stands before what is not"
-    );
+    let (held, rest) = text.split_once("\n## Not held yet").expect("a section of what is not held");
+    assert!(!rest.contains("\n## Held"), "what is held stands before what is not");
     let is_head = |line: &str| line.starts_with("| promise") || line.starts_with("| ---");
-    let rows = held
-        .lines()
-        .filter(|line| line.starts_with("| ") && !is_head(line));
+    let rows = held.lines().filter(|line| line.starts_with("| ") && !is_head(line));
     let rows: Vec<&str> = rows.collect();
     assert!(rows.len() > 20, "only {} rows", rows.len());
     let bare: Vec<&&str> = rows.iter().filter(|row| named(row).is_empty()).collect();
@@ -99,10 +84,7 @@ fn every_promise_that_is_held_names_a_test() {
 fn a_name_that_is_nowhere_is_found_out() {
     let text = "See `xtask/tests/specification.rs::document`, `xtask/tests/no.rs::f` and `f.rs`.";
     let found = named(text);
-    let lies = [
-        ("xtask/tests/specification", "document"),
-        ("xtask/tests/no", "f"),
-    ];
+    let lies = [("xtask/tests/specification", "document"), ("xtask/tests/no", "f")];
     assert_eq!(found, lies);
     assert_eq!(wrong(lies[0], false), None);
     assert!(wrong(lies[0], true).unwrap().contains("no test"));

@@ -75,27 +75,14 @@ impl Lane {
     fn new(ours: bool) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = SshKey::new(dir.path(), "key");
-        let line = format!(
-            "restrict,port-forwarding,permitlisten=\"2001\" {} tunnel@clinic",
-            key.public
-        );
-        let relay = SshRelay::new(&install_script(
-            &"relay".parse().unwrap(),
-            &[22, 443],
-            &[line],
-            &[],
-        ));
+        let line =
+            format!("restrict,port-forwarding,permitlisten=\"2001\" {} tunnel@clinic", key.public);
+        let relay =
+            SshRelay::new(&install_script(&"relay".parse().unwrap(), &[22, 443], &[line], &[]));
         let site = Net::new();
         site.cable(1, &relay.net);
         site.echo(22, "clinic");
-        Self {
-            ours,
-            site,
-            relay,
-            dir,
-            key,
-            process: None,
-        }
+        Self { ours, site, relay, dir, key, process: None }
     }
 
     fn start(&mut self, addresses: &[&str], ports: &[u16]) {
@@ -124,11 +111,7 @@ impl Lane {
                 .collect();
             fs::write(
                 &known,
-                format!(
-                    "{} {}\n",
-                    names.trim_end_matches(','),
-                    self.relay.host_key.public
-                ),
+                format!("{} {}\n", names.trim_end_matches(','), self.relay.host_key.public),
             )
             .unwrap();
             // The older unit gives up for ten minutes when autossh ends; here it goes on at once, in its favour.
@@ -138,18 +121,10 @@ impl Lane {
                   -o ConnectTimeout=360 -o ServerAliveInterval=10 -o ServerAliveCountMax=5 \\
                   -R 2001:localhost:22 tunnel@$a; done; done; sleep 1; done";
             let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-            command
-                .args(["sh", "-c", script])
-                .env("KNOWN", known)
-                .env("KEY", &self.key.path);
-            command
-                .env("ADDRESSES", addresses.join(" "))
-                .env("PORTS", ports.join(" "));
+            command.args(["sh", "-c", script]).env("KNOWN", known).env("KEY", &self.key.path);
+            command.env("ADDRESSES", addresses.join(" ")).env("PORTS", ports.join(" "));
         }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(self.site.enter(|| command.spawn().unwrap()));
     }
 
@@ -181,10 +156,7 @@ impl Lane {
             _ => (&["10.77.1.2"], &[22, 443]),
         };
         self.site.black_hole(1, 66);
-        let silent = self
-            .relay
-            .net
-            .enter(|| std::net::TcpListener::bind("0.0.0.0:9"));
+        let silent = self.relay.net.enter(|| std::net::TcpListener::bind("0.0.0.0:9"));
         // Each run begins without memory of the last.
         let _ = fs::remove_dir_all(self.dir.path().join("state"));
         self.start(addresses, ports);
@@ -219,17 +191,13 @@ impl Lane {
         }
         self.stop();
         drop(silent);
-        wait_for("the port is free", PATIENCE, || {
-            self.relay.greeting(2001).is_none()
-        });
+        wait_for("the port is free", PATIENCE, || self.relay.greeting(2001).is_none());
         took
     }
 
     /// From here on, what the connections that stand send is dropped; gives their ports.
     fn forget_connections(&self) -> Vec<String> {
-        let table = self
-            .site
-            .enter(|| fs::read_to_string("/proc/thread-self/net/tcp").unwrap());
+        let table = self.site.enter(|| fs::read_to_string("/proc/thread-self/net/tcp").unwrap());
         let mut ports = Vec::new();
         for line in table.lines().skip(1) {
             let mut words = line.split_whitespace().skip(1);
@@ -251,20 +219,8 @@ impl Lane {
     }
 
     fn rule(&self, what: &str, port: &str) {
-        self.site.run(
-            "ip",
-            &[
-                "rule",
-                what,
-                "pref",
-                "5",
-                "ipproto",
-                "tcp",
-                "sport",
-                port,
-                "blackhole",
-            ],
-        );
+        self.site
+            .run("ip", &["rule", what, "pref", "5", "ipproto", "tcp", "sport", port, "blackhole"]);
     }
 }
 
@@ -280,10 +236,7 @@ fn main() {
         println!("nothing is measured without --run; see `cargo bench-tunnel`");
         return;
     }
-    println!(
-        "seconds until a login works again, {} runs each: median / worst",
-        args.runs
-    );
+    println!("seconds until a login works again, {} runs each: median / worst", args.runs);
     println!("{:26} {:>16} {:>16}", "", "afield-agent", "autossh");
     for (name, fault) in FAULTS.iter().filter(|(name, _)| name.contains(&args.only)) {
         let mut both = [true, false].map(|ours| (Lane::new(ours), Vec::new()));
@@ -297,11 +250,7 @@ fn main() {
         let [ours, theirs] = both.map(|(_, mut times)| {
             times.sort();
             let secs = |at: usize| times.get(at).map_or(f64::NAN, Duration::as_secs_f64);
-            format!(
-                "{:.1} / {:.1}",
-                secs(times.len() / 2),
-                secs(times.len() - 1)
-            )
+            format!("{:.1} / {:.1}", secs(times.len() / 2), secs(times.len() - 1))
         });
         println!("{name:26} {ours:>16} {theirs:>16}");
     }

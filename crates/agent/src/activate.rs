@@ -117,22 +117,12 @@ pub fn forget(host: &Host) -> anyhow::Result<()> {
 pub fn start(host: &Host, attempt: &Attempt, system: &StorePath) -> anyhow::Result<bool> {
     let folder = folder(host);
     fs::create_dir_all(&folder)?;
-    let job = Job {
-        id: id(attempt),
-        system: system.clone(),
-        config: host.config.clone(),
-    };
+    let job = Job { id: id(attempt), system: system.clone(), config: host.config.clone() };
     files::write_atomic_mode(&folder.join("job.json"), &serde_json::to_vec(&job)?, 0o600)?;
     fault::point("activate:job-written");
     let mut command = detached(host, &job)?;
-    command
-        .arg("activate")
-        .arg(&folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null());
-    let mut child = command
-        .spawn()
-        .context("the activation cannot be started")?;
+    command.arg("activate").arg(&folder).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = command.spawn().context("the activation cannot be started")?;
     fault::point("activate:started");
     child.wait()?;
     fault::point("activate:ended");
@@ -156,10 +146,7 @@ fn detached(host: &Host, job: &Job) -> anyhow::Result<Command> {
     for (name, value) in std::env::vars().filter(|(name, _)| passed(name)) {
         command.arg(format!("--setenv={name}={value}"));
     }
-    command
-        .arg("--description=Afield: make a system current")
-        .arg("--")
-        .arg(program);
+    command.arg("--description=Afield: make a system current").arg("--").arg(program);
     Ok(command)
 }
 
@@ -186,11 +173,7 @@ pub fn detached_main(folder: &Path) -> anyhow::Result<()> {
         Err(e) => (false, format!("{e:#}")),
     };
     fault::point("activation:ran");
-    let result = Ended {
-        id: job.id,
-        how,
-        ok,
-    };
+    let result = Ended { id: job.id, how, ok };
     files::write_atomic(&folder.join("result.json"), &serde_json::to_vec(&result)?)?;
     fault::point("activation:result-written");
     Ok(())
@@ -198,9 +181,7 @@ pub fn detached_main(folder: &Path) -> anyhow::Result<()> {
 
 fn run(folder: &Path, job: &Job) -> anyhow::Result<()> {
     let log = File::create(folder.join("log"))?;
-    Nix::new(&job.config)
-        .set_profile(&job.system)
-        .context("the profile cannot be set")?;
+    Nix::new(&job.config).set_profile(&job.system).context("the profile cannot be set")?;
     fault::point("activation:profile-set");
     let (tool, args) = contract(&job.config, &job.system)?;
     let mut command = if job.config.is_machine() {
@@ -210,14 +191,8 @@ fn run(folder: &Path, job: &Job) -> anyhow::Result<()> {
         chroot.arg(&job.config.root).arg(&tool);
         chroot
     };
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log);
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("{tool} cannot be run"))?;
+    command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    let mut child = command.spawn().with_context(|| format!("{tool} cannot be run"))?;
     let deadline = Instant::now() + job.config.activation_timeout.duration();
     loop {
         if let Some(status) = child.try_wait()? {
@@ -243,10 +218,7 @@ fn contract(
     config: &Config,
     system: &StorePath,
 ) -> anyhow::Result<(String, &'static [&'static str])> {
-    for (tool, args) in [
-        ("switch-to-configuration", &["switch"][..]),
-        ("activate", &[]),
-    ] {
+    for (tool, args) in [("switch-to-configuration", &["switch"][..]), ("activate", &[])] {
         let path = format!("{system}/bin/{tool}");
         if config.inside(Path::new(&path)).exists() {
             return Ok((path, args));

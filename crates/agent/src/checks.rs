@@ -34,12 +34,7 @@ fn run_one(host: &Host, check: &Check) -> CheckResult {
             Err(saw) => (false, saw),
         };
         if passed || tries >= most {
-            return CheckResult {
-                name: check.name.clone(),
-                passed,
-                saw: clip(&saw),
-                tries,
-            };
+            return CheckResult { name: check.name.clone(), passed, saw: clip(&saw), tries };
         }
         std::thread::sleep(check.pause.duration());
     }
@@ -48,11 +43,7 @@ fn run_one(host: &Host, check: &Check) -> CheckResult {
 /// Last lines of the logs of checks that failed.
 pub fn logs(host: &Host, checks: &[Check], results: &[CheckResult]) -> Vec<String> {
     let failed = |c: &&Check| results.iter().any(|r| r.name == c.name && !r.passed);
-    checks
-        .iter()
-        .filter(failed)
-        .flat_map(|check| log_of(host, check))
-        .collect()
+    checks.iter().filter(failed).flat_map(|check| log_of(host, check)).collect()
 }
 
 fn log_of(host: &Host, check: &Check) -> Vec<String> {
@@ -63,9 +54,7 @@ fn log_of(host: &Host, check: &Check) -> Vec<String> {
         let mut journal = Command::new("journalctl");
         journal.args(["--no-pager", "--lines=20", "--output=cat", "--unit", unit]);
         let output = journal.stdin(Stdio::null()).output();
-        return output
-            .map(|o| tail(&String::from_utf8_lossy(&o.stdout)))
-            .unwrap_or_default();
+        return output.map(|o| tail(&String::from_utf8_lossy(&o.stdout))).unwrap_or_default();
     }
     Vec::new()
 }
@@ -74,19 +63,15 @@ fn log_of(host: &Host, check: &Check) -> Vec<String> {
 fn probe(host: &Host, check: &Check) -> Result<String, String> {
     let deadline = check.deadline.duration();
     match &check.probe {
-        Probe::Http {
-            url,
-            status,
-            contains,
-        } => http(host, url, *status, contains.as_deref(), deadline),
+        Probe::Http { url, status, contains } => {
+            http(host, url, *status, contains.as_deref(), deadline)
+        }
         Probe::Tcp { address } => tcp(address, deadline),
         Probe::Command { command } => run_command(host, command, deadline),
         Probe::Unit { unit } => {
             let command = ["systemctl", "is-active", "--quiet", unit].map(str::to_owned);
             let active = run_command(host, &command, deadline);
-            active
-                .map(|_| format!("{unit} is active"))
-                .map_err(|_| format!("{unit} is not active"))
+            active.map(|_| format!("{unit} is active")).map_err(|_| format!("{unit} is not active"))
         }
         Probe::File { path, contains } => {
             file(&host.config.inside(Path::new(path)), contains.as_deref())
@@ -101,12 +86,7 @@ fn http(
     contains: Option<&str>,
     deadline: Duration,
 ) -> Result<String, String> {
-    let request = host
-        .client
-        .get(url)
-        .config()
-        .timeout_global(Some(deadline))
-        .build();
+    let request = host.client.get(url).config().timeout_global(Some(deadline)).build();
     let response = request.call().map_err(|e| format!("{url}: {e}"))?;
     let status = response.status().as_u16();
     if status != wanted {
@@ -118,9 +98,7 @@ fn http(
 }
 
 fn tcp(address: &str, deadline: Duration) -> Result<String, String> {
-    let found = address
-        .to_socket_addrs()
-        .map_err(|e| format!("{address}: {e}"))?;
+    let found = address.to_socket_addrs().map_err(|e| format!("{address}: {e}"))?;
     let mut last = format!("{address}: no address");
     for one in found {
         match TcpStream::connect_timeout(&one, deadline) {
@@ -142,10 +120,7 @@ fn run_command(host: &Host, command: &[String], deadline: Duration) -> Result<St
         chroot.arg(&host.config.root).arg(program);
         chroot
     };
-    run.args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    run.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = run.spawn().map_err(|e| format!("{program}: {e}"))?;
     let until = Instant::now() + deadline;
     loop {
@@ -176,9 +151,7 @@ fn found_in(from: impl std::io::Read, contains: Option<&str>) -> Result<(), Stri
         return Ok(());
     };
     let mut bytes = Vec::new();
-    from.take(MAX_SEARCHED)
-        .read_to_end(&mut bytes)
-        .map_err(|e| e.to_string())?;
+    from.take(MAX_SEARCHED).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
     if String::from_utf8_lossy(&bytes).contains(wanted) {
         return Ok(());
     }

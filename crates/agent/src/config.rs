@@ -87,10 +87,7 @@ pub struct ConfigError {
 impl Config {
     /// Reads and checks a file; needs nothing else of the host, so that a build can do it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let wrong = |what: String| ConfigError {
-            path: path.display().to_string(),
-            what,
-        };
+        let wrong = |what: String| ConfigError { path: path.display().to_string(), what };
         let bytes = files::read_limited(path, MAX_CONFIG).map_err(|e| wrong(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
         let config: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
@@ -103,19 +100,14 @@ impl Config {
             return Err("repositories is empty: name at least one place to fetch from".into());
         }
         for url in &self.repositories {
-            if !["http://", "https://", "file:///"]
-                .iter()
-                .any(|s| url.starts_with(s))
-            {
+            if !["http://", "https://", "file:///"].iter().any(|s| url.starts_with(s)) {
                 return Err(format!(
                     "repositories: {url:?} starts with none of http:// https:// file:///"
                 ));
             }
         }
         if let Some(hub) = self.hub.as_ref().filter(|h| !h.starts_with("http")) {
-            return Err(format!(
-                "hub: {hub:?} starts with neither http:// nor https://"
-            ));
+            return Err(format!("hub: {hub:?} starts with neither http:// nor https://"));
         }
         let paths = [&self.root, &self.host_key, &self.trust_root, &self.state];
         if let Some(path) = paths.iter().find(|p| !p.is_absolute()) {

@@ -29,10 +29,7 @@ pub fn kept(host: &Host, id: &ObjectId) -> anyhow::Result<HostData> {
     let path = host.document(id);
     let bytes = files::read_limited(&path, MAX_PACKED)
         .with_context(|| format!("the host data {id} is not kept here any more"))?;
-    let object = ObjectRef {
-        id: *id,
-        size: bytes.len() as u64,
-    };
+    let object = ObjectRef { id: *id, size: bytes.len() as u64 };
     Ok(object::open_document(&object, &bytes)?)
 }
 
@@ -64,11 +61,8 @@ pub fn apply(host: &Host, data: &HostData) -> anyhow::Result<()> {
 
 fn write(tree: &Path, path: &str, content: &[u8]) -> io::Result<()> {
     let path = tree.join(path);
-    let mut missing: Vec<&Path> = path
-        .ancestors()
-        .skip(1)
-        .take_while(|folder| !folder.exists())
-        .collect();
+    let mut missing: Vec<&Path> =
+        path.ancestors().skip(1).take_while(|folder| !folder.exists()).collect();
     while let Some(folder) = missing.pop() {
         make_dir(folder)?;
     }
@@ -92,11 +86,8 @@ fn remove_tree(path: &Path) -> io::Result<()> {
 pub fn drift(host: &Host, data: &HostData) -> Vec<String> {
     let tree = tree(host);
     let mut drift = Vec::new();
-    let wanted: BTreeMap<PathBuf, &str> = data
-        .configs
-        .values()
-        .map(|f| (tree.join(&f.path), f.content.as_str()))
-        .collect();
+    let wanted: BTreeMap<PathBuf, &str> =
+        data.configs.values().map(|f| (tree.join(&f.path), f.content.as_str())).collect();
     for (path, content) in &wanted {
         let max = content.len() as u64;
         match files::read_limited(path, max) {
@@ -109,10 +100,7 @@ pub fn drift(host: &Host, data: &HostData) -> Vec<String> {
         }
         let mode = fs::metadata(path).map_or(0, |m| m.permissions().mode() & 0o7777);
         if mode != FILE_MODE {
-            drift.push(format!(
-                "{} has the mode {mode:04o}, not {FILE_MODE:04o}",
-                path.display()
-            ));
+            drift.push(format!("{} has the mode {mode:04o}, not {FILE_MODE:04o}", path.display()));
         }
     }
     let mut found = BTreeSet::new();

@@ -18,9 +18,7 @@ use crate::source;
 /// Bytes of an object that are here already, whole or in part.
 pub fn here(host: &Host, missing: &afield_core::release::ObjectRef) -> u64 {
     let path = host.download(&missing.id);
-    source::len(&path)
-        .max(source::len(&part(&path)))
-        .min(missing.size)
+    source::len(&path).max(source::len(&part(&path))).min(missing.size)
 }
 
 fn part(path: &std::path::Path) -> PathBuf {
@@ -80,10 +78,7 @@ fn fetch_one(host: &Host, item: &Missing, mut progress: impl FnMut(u64)) -> anyh
             }
         }
     }
-    Err(refusal.map_or_else(
-        || anyhow::anyhow!("no repository is configured"),
-        Into::into,
-    ))
+    Err(refusal.map_or_else(|| anyhow::anyhow!("no repository is configured"), Into::into))
 }
 
 /// Removes downloads that are not among the wanted ones.
@@ -92,10 +87,7 @@ fn clean(host: &Host, wanted: &[Missing]) -> anyhow::Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     for entry in fs::read_dir(&folder)? {
         let path = entry?.path();
-        let stem = path
-            .file_stem()
-            .map(|s| s.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         if !wanted.iter().any(|m| m.object.id.hex() == stem) {
             files::remove_if_there(&path)?;
         }
@@ -129,18 +121,11 @@ pub fn import(
     });
     imported.map_err(|e| {
         let left = nix.missing(&missing.iter().map(|m| m.path.clone()).collect::<Vec<_>>());
-        let path = left
-            .ok()
-            .and_then(|l| l.first().map(ToString::to_string))
-            .unwrap_or_default();
-        Refusal::Import {
-            path,
-            why: format!("{e:#}"),
-        }
+        let path = left.ok().and_then(|l| l.first().map(ToString::to_string)).unwrap_or_default();
+        Refusal::Import { path, why: format!("{e:#}") }
     })?;
     // Nix has registered the paths; their bytes must be on the disk before the objects go.
-    nix.sync()
-        .context("the Nix store cannot be written to the disk")?;
+    nix.sync().context("the Nix store cannot be written to the disk")?;
     fault::point("import:done");
     clean(host, &[])
 }

@@ -35,11 +35,7 @@ impl Host {
     /// Opens what the configuration names, and makes the agent's folder.
     pub fn new(config: Config) -> anyhow::Result<Self> {
         let client = source::client();
-        let sources = config
-            .repositories
-            .iter()
-            .map(|r| Source::new(r, &client))
-            .collect();
+        let sources = config.repositories.iter().map(|r| Source::new(r, &client)).collect();
         let key = keys::read_host_key(&config.inside(&config.host_key))?;
         let dir = config.state_dir();
         // What is kept below is for root: app configs, and later more.
@@ -47,23 +43,14 @@ impl Host {
         fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
         fs::set_permissions(&dir, private)
             .with_context(|| format!("{} cannot be made private", dir.display()))?;
-        Ok(Self {
-            config,
-            sources,
-            client,
-            key,
-        })
+        Ok(Self { config, sources, client, key })
     }
 
     /// What time it is, as far as it can be believed.
     pub fn now(&self, state: &State) -> Now {
         let built = option_env!("SOURCE_DATE_EPOCH").and_then(|t| t.parse().ok());
         let built = Timestamp::from_second(built.unwrap_or(FIRST_VERSION));
-        time::now(
-            clock(),
-            state.signed_time,
-            built.unwrap_or(Timestamp::UNIX_EPOCH),
-        )
+        time::now(clock(), state.signed_time, built.unwrap_or(Timestamp::UNIX_EPOCH))
     }
 
     /// A file or folder of the agent.
@@ -85,10 +72,7 @@ impl Host {
 /// The system's clock; tests of lying clocks set `AFIELD_CLOCK` in a build with fault points.
 fn clock() -> Timestamp {
     #[cfg(feature = "faults")]
-    if let Some(lie) = std::env::var("AFIELD_CLOCK")
-        .ok()
-        .and_then(|t| t.parse().ok())
-    {
+    if let Some(lie) = std::env::var("AFIELD_CLOCK").ok().and_then(|t| t.parse().ok()) {
         return lie;
     }
     Timestamp::now()

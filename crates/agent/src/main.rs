@@ -20,12 +20,7 @@ use clap_complete::Shell;
 #[command(name = "afield-agent", version)]
 struct Cli {
     /// The agent's configuration.
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        default_value = "/etc/afield/agent.toml"
-    )]
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/afield/agent.toml")]
     config: PathBuf,
     /// Print JSON.
     #[arg(long, global = true)]
@@ -80,21 +75,13 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct TunnelArgs {
     /// Relays and ports, as host data writes them; read again when it changes. TOML if its name says so.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/var/lib/afield/tunnel.json"
-    )]
+    #[arg(long, value_name = "FILE", default_value = "/var/lib/afield/tunnel.json")]
     tunnel_config: PathBuf,
     /// The tunnel's own folder: pinned keys, and the ways that worked last.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/afield-tunnel")]
     tunnel_state: PathBuf,
     /// Where it says how each tunnel is doing.
-    #[arg(
-        long,
-        value_name = "FILE",
-        default_value = "/run/afield-tunnel/status.json"
-    )]
+    #[arg(long, value_name = "FILE", default_value = "/run/afield-tunnel/status.json")]
     tunnel_status: PathBuf,
     /// Only check the configuration.
     #[arg(long)]
@@ -181,13 +168,9 @@ fn plan(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
     let (plan, refusal) = reconcile::preview(host)?;
     let refused = refusal.as_ref().map(|r| (r.code(), r.to_string()));
     if cli.json {
-        let refused = refused
-            .as_ref()
-            .map(|(code, why)| serde_json::json!({"code": code, "why": why}));
-        println!(
-            "{}",
-            serde_json::json!({ "plan": plan, "refused": refused })
-        );
+        let refused =
+            refused.as_ref().map(|(code, why)| serde_json::json!({"code": code, "why": why}));
+        println!("{}", serde_json::json!({ "plan": plan, "refused": refused }));
     } else {
         if let Some((code, why)) = &refused {
             println!("refused ({code}): {why}");
@@ -197,11 +180,7 @@ fn plan(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
             println!("{:3}. {}", n + 1, describe(step));
         }
     }
-    Ok(if refusal.is_some() {
-        ExitCode::from(3)
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if refusal.is_some() { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
 
 fn describe(step: &afield_core::plan::Step) -> String {
@@ -244,10 +223,7 @@ fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
         |r: Option<afield_core::ids::ReleaseId>| r.map_or("none".into(), |r| r.to_string());
     println!("host          {}", config.host);
     println!("release       {}", release(state.good.release));
-    println!(
-        "system        {}",
-        current.map_or("none".into(), |c| c.to_string())
-    );
+    println!("system        {}", current.map_or("none".into(), |c| c.to_string()));
     println!("newest seen   {}", release(state.release_seen));
     if let Some(attempt) = &state.attempt {
         println!(
@@ -296,12 +272,7 @@ fn to_json(outcome: &Outcome) -> anyhow::Result<String> {
 
 fn print(outcome: &Outcome) {
     for check in &outcome.checks {
-        println!(
-            "{} {}: {}",
-            if check.passed { "pass" } else { "FAIL" },
-            check.name,
-            check.saw
-        );
+        println!("{} {}: {}", if check.passed { "pass" } else { "FAIL" }, check.name, check.saw);
     }
     for note in &outcome.notes {
         println!("note: {note}");

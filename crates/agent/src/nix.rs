@@ -46,10 +46,8 @@ impl Nix {
             command.args(["--check-validity", "--print-invalid"]);
             let output = run(command.args(batch.iter().map(StorePath::as_str)))?;
             for line in output.lines() {
-                missing.push(
-                    line.parse()
-                        .context("nix-store --print-invalid answers no store path")?,
-                );
+                missing
+                    .push(line.parse().context("nix-store --print-invalid answers no store path")?);
             }
         }
         Ok(missing)
@@ -64,12 +62,8 @@ impl Nix {
         let mut command = self.command("nix-store");
         let command = command.arg("--import").stdin(Stdio::piped());
         let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .context("nix-store cannot be run; is Nix installed?")?;
-        let Some(pipe) = child.stdin.take() else {
-            bail!("nix-store has no standard input")
-        };
+        let mut child = command.spawn().context("nix-store cannot be run; is Nix installed?")?;
+        let Some(pipe) = child.stdin.take() else { bail!("nix-store has no standard input") };
         let mut pipe = io::BufWriter::with_capacity(64 * 1024, pipe);
         let written = write(&mut pipe).and_then(|()| Ok(pipe.flush()?));
         drop(pipe);
@@ -95,11 +89,7 @@ impl Nix {
             std::fs::create_dir_all(folder)?;
         }
         let mut command = self.command("nix-env");
-        command
-            .arg("--profile")
-            .arg(&self.profile)
-            .arg("--set")
-            .arg(system.as_str());
+        command.arg("--profile").arg(&self.profile).arg("--set").arg(system.as_str());
         run(&mut command).map(drop)
     }
 }
@@ -107,14 +97,10 @@ impl Nix {
 /// A program's output; its failure with the line that says most.
 pub fn run(command: &mut Command) -> anyhow::Result<String> {
     let name = command.get_program().to_owned();
-    let name = Path::new(&name)
-        .file_name()
-        .map(OsStr::to_owned)
-        .unwrap_or_default();
+    let name = Path::new(&name).file_name().map(OsStr::to_owned).unwrap_or_default();
     let name = name.to_string_lossy().into_owned();
-    let output = command
-        .output()
-        .with_context(|| format!("{name} cannot be run; is it installed?"))?;
+    let output =
+        command.output().with_context(|| format!("{name} cannot be run; is it installed?"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
         bail!("{name}: {}", first_error(&errors));
@@ -123,9 +109,6 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
 }
 
 fn first_error(text: &str) -> String {
-    let line = text
-        .lines()
-        .find(|l| l.starts_with("error"))
-        .or_else(|| text.lines().last());
+    let line = text.lines().find(|l| l.starts_with("error")).or_else(|| text.lines().last());
     line.unwrap_or("it failed without a word").to_owned()
 }

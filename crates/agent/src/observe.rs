@@ -73,37 +73,18 @@ fn applied(host: &Host, id: &afield_core::ids::ObjectId) -> bool {
 }
 
 fn target(host: &Host, nix: &Nix, verified: &Verified) -> anyhow::Result<Target> {
-    let Verified {
-        assignment,
-        release,
-        closure,
-        delivery,
-        ..
-    } = verified;
+    let Verified { assignment, release, closure, delivery, .. } = verified;
     let paths: Vec<StorePath> = closure.paths.iter().map(|p| p.path.clone()).collect();
     let lacks = nix.missing(&paths)?;
-    let infos = closure
-        .paths
-        .iter()
-        .filter(|info| lacks.contains(&info.path));
+    let infos = closure.paths.iter().filter(|info| lacks.contains(&info.path));
     let missing = infos.map(|info| {
         let object = delivery.full(&info.path)?.clone();
         let here = fetch::here(host, &object);
-        Ok(Missing {
-            path: info.path.clone(),
-            object,
-            here,
-            nar_size: info.nar_size,
-        })
+        Ok(Missing { path: info.path.clone(), object, here, nar_size: info.nar_size })
     });
     let missing = missing.collect::<Result<_, afield_core::release::Flaw>>()?;
     let (system, data) = (release.system.clone(), release.data.id);
-    Ok(Target {
-        release: assignment.release,
-        system,
-        data,
-        missing,
-    })
+    Ok(Target { release: assignment.release, system, data, missing })
 }
 
 /// Free bytes where the store is; all of them if the file system does not say.
@@ -116,14 +97,7 @@ fn free(config: &Config) -> u64 {
 pub fn forget_documents(host: &Host, state: &State, verified: Option<&Verified>) {
     let mut needed: Vec<String> = Vec::new();
     let attempted = state.attempt.as_ref().and_then(|a| a.to.data);
-    needed.extend(
-        state
-            .good
-            .data
-            .into_iter()
-            .chain(attempted)
-            .map(|id| id.hex()),
-    );
+    needed.extend(state.good.data.into_iter().chain(attempted).map(|id| id.hex()));
     let Some(verified) = verified else { return };
     needed.push(verified.assignment.manifest.hex());
     let release = &verified.release;

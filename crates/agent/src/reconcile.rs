@@ -98,17 +98,7 @@ impl<'a> Run<'a> {
         say: &'a dyn Fn(&str),
     ) -> Self {
         let nix = Nix::new(&host.config);
-        Self {
-            host,
-            nix,
-            store,
-            state,
-            now,
-            notes,
-            checks: Vec::new(),
-            event: None,
-            say,
-        }
+        Self { host, nix, store, state, now, notes, checks: Vec::new(), event: None, say }
     }
 
     /// Remembers what was accepted before anything is done about it, so that nothing older is accepted
@@ -123,11 +113,7 @@ impl<'a> Run<'a> {
         }
         if let Some(v) = verified {
             let counter = v.assignment.counter;
-            let known = self
-                .state
-                .assignment
-                .as_ref()
-                .is_some_and(|(c, _)| *c == counter);
+            let known = self.state.assignment.as_ref().is_some_and(|(c, _)| *c == counter);
             if !known {
                 // One key alone, or one wrong clock, must not move a host's time.
                 let signed = v.assignment.issued.min(v.created);
@@ -152,23 +138,18 @@ impl<'a> Run<'a> {
         if refusal.is_silence() {
             self.notes.push(why);
         } else {
-            self.event = Some(Event::Refused {
-                code: refusal.code().to_owned(),
-                why,
-            });
+            self.event = Some(Event::Refused { code: refusal.code().to_owned(), why });
         }
     }
 
     fn notice(&mut self, observed: &Observed) {
         if self.state.attempt.is_none() {
-            self.notes
-                .extend(observed.drift.iter().map(|d| format!("drift: {d}")));
+            self.notes.extend(observed.drift.iter().map(|d| format!("drift: {d}")));
         }
         let (current, good) = (&observed.facts.current, &self.state.good.system);
         if self.state.attempt.is_none() && good.is_some() && current != good {
             let shown = current.as_ref().map_or("nothing", |c| c.as_str());
-            self.notes
-                .push(format!("drift: the current system is {shown}"));
+            self.notes.push(format!("drift: the current system is {shown}"));
         }
     }
 
@@ -222,12 +203,7 @@ impl<'a> Run<'a> {
                 }
             }
             Step::Begin { to, direction } => {
-                self.state.attempt = Some(Attempt {
-                    to,
-                    direction,
-                    activations: 0,
-                    failure: None,
-                });
+                self.state.attempt = Some(Attempt { to, direction, activations: 0, failure: None });
                 self.store.save(&self.state, "begin")?;
             }
             Step::ApplyData { data } => data::apply(self.host, &data::kept(self.host, &data)?)?,
@@ -254,19 +230,8 @@ impl<'a> Run<'a> {
     /// Tells the hub that an update begins, since on a bad link it takes long.
     fn announce(&mut self, bytes: u64) -> anyhow::Result<()> {
         let to = self.state.release_seen.unwrap_or_default();
-        let event = Event::Updating {
-            to,
-            done: 0,
-            total: bytes,
-        };
-        report::note(
-            self.host,
-            &mut self.state,
-            self.now,
-            event,
-            Vec::new(),
-            Vec::new(),
-        );
+        let event = Event::Updating { to, done: 0, total: bytes };
+        report::note(self.host, &mut self.state, self.now, event, Vec::new(), Vec::new());
         self.store.save(&self.state, "announce")?;
         if let Err(e) = self.send() {
             (self.say)(&format!("{e:#}"));
@@ -293,11 +258,7 @@ impl<'a> Run<'a> {
         let Some(attempt) = self.state.attempt.clone() else {
             return Ok(Next::Step);
         };
-        let data = attempt
-            .to
-            .data
-            .map(|id| data::kept(self.host, &id))
-            .transpose()?;
+        let data = attempt.to.data.map(|id| data::kept(self.host, &id)).transpose()?;
         let checks = data.map(|d| d.checks).unwrap_or_default();
         self.checks = checks::run(self.host, &checks);
         let current = current_system(&self.host.config);
@@ -328,11 +289,7 @@ impl<'a> Run<'a> {
         };
         self.state.good = attempt.to;
         if let Some(Failure { release, why, log }) = attempt.failure {
-            let event = Event::RolledBack {
-                from: release,
-                why,
-                log,
-            };
+            let event = Event::RolledBack { from: release, why, log };
             self.record(event)?;
         } else if self.event.is_none() {
             self.record(Event::Healthy)?;
@@ -350,21 +307,13 @@ impl<'a> Run<'a> {
             let Failure { why, log, .. } = failure;
             let why = format!("{why}; there is no earlier generation to go back to");
             self.state.attempt = None;
-            self.record(Event::Stuck {
-                from: release,
-                why,
-                log,
-            })?;
+            self.record(Event::Stuck { from: release, why, log })?;
             self.store.save(&self.state, "stuck")?;
             return Ok(false);
         }
         let (to, direction) = (self.state.good.clone(), Direction::Back);
-        self.state.attempt = Some(Attempt {
-            to,
-            direction,
-            activations: 0,
-            failure: Some(failure),
-        });
+        self.state.attempt =
+            Some(Attempt { to, direction, activations: 0, failure: Some(failure) });
         self.store.save(&self.state, "roll-back")?;
         Ok(true)
     }
@@ -386,17 +335,10 @@ impl<'a> Run<'a> {
     }
 
     fn watch(&mut self) {
-        if matches!(
-            self.event,
-            Some(Event::RolledBack { .. } | Event::Stuck { .. })
-        ) {
+        if matches!(self.event, Some(Event::RolledBack { .. } | Event::Stuck { .. })) {
             return;
         }
-        let data = self
-            .state
-            .good
-            .data
-            .and_then(|id| data::kept(self.host, &id).ok());
+        let data = self.state.good.data.and_then(|id| data::kept(self.host, &id).ok());
         let checks = data.map(|d| d.checks).unwrap_or_default();
         if self.state.good.data.is_some() {
             self.checks = checks::run(self.host, &checks);
@@ -409,14 +351,7 @@ impl<'a> Run<'a> {
     /// Puts an event into the outbox; it is saved together with what it tells of.
     fn record(&mut self, event: Event) -> anyhow::Result<()> {
         let (checks, notes) = (self.checks.clone(), self.notes.clone());
-        report::note(
-            self.host,
-            &mut self.state,
-            self.now,
-            event.clone(),
-            checks,
-            notes,
-        );
+        report::note(self.host, &mut self.state, self.now, event.clone(), checks, notes);
         self.event = Some(event);
         Ok(())
     }
@@ -436,13 +371,7 @@ impl<'a> Run<'a> {
         self.store.save(&self.state, "report")?;
         let sent = self.send().map_err(|e| format!("{e:#}"));
         let (checks, notes, good) = (self.checks, self.notes, self.state.good);
-        Ok(Outcome {
-            event,
-            checks,
-            notes,
-            good,
-            sent,
-        })
+        Ok(Outcome { event, checks, notes, good, sent })
     }
 
     fn send(&mut self) -> anyhow::Result<usize> {

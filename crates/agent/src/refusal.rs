@@ -133,10 +133,7 @@ pub enum Refusal {
 impl Refusal {
     /// Whether nothing was offered at all: a link that is down, and no lie.
     pub fn is_silence(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable(SourceError::NotThere { .. } | SourceError::Failed { .. })
-        )
+        matches!(self, Self::Unreachable(SourceError::NotThere { .. } | SourceError::Failed { .. }))
     }
 
     /// Its name, for reports and `docs/refusals.md`.
@@ -172,18 +169,9 @@ fn object_code(error: &ObjectError) -> &'static str {
         ObjectError::Swapped { .. } => "object-swapped",
         ObjectError::Length { .. } => "object-length",
         ObjectError::Document { .. } => "document-malformed",
-        ObjectError::Nar {
-            source: NarError::Unsorted { .. },
-            ..
-        } => "nar-unsorted",
-        ObjectError::Nar {
-            source: NarError::BadName(_),
-            ..
-        } => "nar-escaping",
-        ObjectError::Nar {
-            source: NarError::WrongHash { .. },
-            ..
-        } => "nar-hash",
+        ObjectError::Nar { source: NarError::Unsorted { .. }, .. } => "nar-unsorted",
+        ObjectError::Nar { source: NarError::BadName(_), .. } => "nar-escaping",
+        ObjectError::Nar { source: NarError::WrongHash { .. }, .. } => "nar-hash",
         ObjectError::Nar { .. } => "nar-malformed",
     }
 }

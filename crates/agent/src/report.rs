@@ -101,9 +101,7 @@ pub fn enqueue(host: &Host, state: &mut State) -> anyhow::Result<()> {
     let waiting = waiting(&folder)?;
     if waiting.len() > MAX_QUEUE {
         let surplus = &waiting[MAX_QUEUE - 1..waiting.len() - 1];
-        surplus
-            .iter()
-            .try_for_each(|path| files::remove_if_there(path))?;
+        surplus.iter().try_for_each(|path| files::remove_if_there(path))?;
     }
     Ok(())
 }
@@ -137,9 +135,7 @@ pub fn send(host: &Host, state: &mut State) -> anyhow::Result<usize> {
                     state.seq = seq;
                     state.last_report = None;
                 }
-                batch
-                    .iter()
-                    .try_for_each(|(path, _)| files::remove_if_there(path))?;
+                batch.iter().try_for_each(|(path, _)| files::remove_if_there(path))?;
                 taken += batch.len();
                 most = BATCH;
             }
@@ -176,11 +172,7 @@ fn batch(host: &Host, most: usize) -> anyhow::Result<Vec<(PathBuf, Envelope)>> {
 
 /// A host that got a new key signs with it what it wrote before, or the hub would refuse that for ever.
 fn resealed(host: &Host, envelope: Envelope) -> anyhow::Result<Envelope> {
-    if envelope
-        .signatures
-        .iter()
-        .any(|s| s.key == host.key.public())
-    {
+    if envelope.signatures.iter().any(|s| s.key == host.key.public()) {
         return Ok(envelope);
     }
     let report: Report = serde_json::from_str(&envelope.payload)?;
@@ -201,24 +193,12 @@ fn post(host: &Host, hub: &str, envelopes: &[&Envelope]) -> anyhow::Result<Answe
     }
     let url = format!("{}/v1/reports", hub.trim_end_matches('/'));
     let body = serde_json::to_vec(envelopes)?;
-    let request = host
-        .client
-        .post(&url)
-        .header("content-type", "application/json");
-    let mut response = request
-        .send(&body)
-        .with_context(|| format!("{url} does not answer"))?;
+    let request = host.client.post(&url).header("content-type", "application/json");
+    let mut response = request.send(&body).with_context(|| format!("{url} does not answer"))?;
     let status = response.status();
-    let text = response
-        .body_mut()
-        .with_config()
-        .limit(64 * 1024)
-        .read_to_string()?;
+    let text = response.body_mut().with_config().limit(64 * 1024).read_to_string()?;
     if matches!(status.as_u16(), 400 | 413 | 422) {
-        return Ok(Answer::Unacceptable(format!(
-            "{url} refuses it: {status} {}",
-            text.trim()
-        )));
+        return Ok(Answer::Unacceptable(format!("{url} refuses it: {status} {}", text.trim())));
     }
     if !status.is_success() {
         bail!("{url} refuses the reports: {status} {}", text.trim());

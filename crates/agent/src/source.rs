@@ -117,10 +117,7 @@ impl Source {
             Some(path) => Self::Folder(path.into()),
             None => {
                 let base = address.trim_end_matches('/').to_owned();
-                Self::Http {
-                    base,
-                    client: client.clone(),
-                }
+                Self::Http { base, client: client.clone() }
             }
         }
     }
@@ -176,19 +173,11 @@ impl Source {
         progress: &mut impl FnMut(u64),
     ) -> Result<(), SourceError> {
         let here = |e: io::Error| self.failed(name, &e);
-        let Body {
-            mut reader,
-            start,
-            length,
-        } = self.open(name, from, size)?;
+        let Body { mut reader, start, length } = self.open(name, from, size)?;
         if let Some(there) = length.map(|l| start + l).filter(|there| *there < size) {
             return Err(self.truncated(name, there, size));
         }
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(here)?;
+        let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(here)?;
         io::copy(&mut (&mut reader).take(from - start), &mut io::sink()).map_err(here)?;
         let mut body = (&mut reader).take(size - from);
         let mut buffer = vec![0; 64 * 1024];
@@ -227,14 +216,9 @@ impl Source {
                 if length > max {
                     return Err(self.too_long(name, max));
                 }
-                file.seek(SeekFrom::Start(from))
-                    .map_err(|e| self.failed(name, &e))?;
+                file.seek(SeekFrom::Start(from)).map_err(|e| self.failed(name, &e))?;
                 let length = Some(length.saturating_sub(from));
-                Ok(Body {
-                    reader: Box::new(file),
-                    start: from,
-                    length,
-                })
+                Ok(Body { reader: Box::new(file), start: from, length })
             }
             Self::Http { base, client } => self.request(base, client, name, from, max),
         }
@@ -269,48 +253,24 @@ impl Source {
         if length.is_some_and(|l| l > max - start) {
             return Err(self.too_long(name, max));
         }
-        let reader = response
-            .into_body()
-            .into_with_config()
-            .limit(max + 2)
-            .reader();
-        Ok(Body {
-            reader: Box::new(reader),
-            start,
-            length,
-        })
+        let reader = response.into_body().into_with_config().limit(max + 2).reader();
+        Ok(Body { reader: Box::new(reader), start, length })
     }
 
     fn truncated(&self, name: &str, there: u64, size: u64) -> SourceError {
-        SourceError::Truncated {
-            place: self.place(),
-            name: name.to_owned(),
-            there,
-            size,
-        }
+        SourceError::Truncated { place: self.place(), name: name.to_owned(), there, size }
     }
 
     fn not_there(&self, name: &str) -> SourceError {
-        SourceError::NotThere {
-            place: self.place(),
-            name: name.to_owned(),
-        }
+        SourceError::NotThere { place: self.place(), name: name.to_owned() }
     }
 
     fn too_long(&self, name: &str, max: u64) -> SourceError {
-        SourceError::TooLong {
-            place: self.place(),
-            name: name.to_owned(),
-            max,
-        }
+        SourceError::TooLong { place: self.place(), name: name.to_owned(), max }
     }
 
     fn failed(&self, name: &str, why: &dyn std::fmt::Display) -> SourceError {
-        SourceError::Failed {
-            place: self.place(),
-            name: name.to_owned(),
-            why: why.to_string(),
-        }
+        SourceError::Failed { place: self.place(), name: name.to_owned(), why: why.to_string() }
     }
 }
 

@@ -58,11 +58,7 @@ impl Default for State {
             assignment: None,
             rollout_keys: None,
             trust: Seen::default(),
-            good: Generation {
-                release: None,
-                system: None,
-                data: None,
-            },
+            good: Generation { release: None, system: None, data: None },
             attempt: None,
             quarantined: BTreeSet::new(),
             outbox: Vec::new(),
@@ -103,35 +99,23 @@ impl Store {
     /// Takes the lock and reads the state; a host without one starts afresh. A file that cannot be read is
     /// moved aside, since a host that never updates again is worse than one that forgets what it saw.
     pub fn open(dir: &Path) -> Result<(Self, State, Option<String>), StateError> {
-        let io = |source| StateError::Io {
-            path: dir.to_owned(),
-            source,
-        };
+        let io = |source| StateError::Io { path: dir.to_owned(), source };
         fs::create_dir_all(dir).map_err(io)?;
         let lock = File::create(dir.join("lock")).map_err(io)?;
         lock.try_lock().map_err(|_| StateError::Locked)?;
-        let store = Self {
-            path: dir.join("state.json"),
-            _lock: Some(lock),
-        };
+        let store = Self { path: dir.join("state.json"), _lock: Some(lock) };
         let (state, note) = store.read()?;
         Ok((store, state, note))
     }
 
     /// Reads the state without the lock, for those who only look.
     pub fn peek(dir: &Path) -> Result<State, StateError> {
-        let store = Self {
-            path: dir.join("state.json"),
-            _lock: None,
-        };
+        let store = Self { path: dir.join("state.json"), _lock: None };
         Ok(store.read()?.0)
     }
 
     fn read(&self) -> Result<(State, Option<String>), StateError> {
-        let io = |source| StateError::Io {
-            path: self.path.clone(),
-            source,
-        };
+        let io = |source| StateError::Io { path: self.path.clone(), source };
         let Some(bytes) = files::read_if_there(&self.path, MAX_STATE).map_err(io)? else {
             return Ok((State::default(), None));
         };
@@ -162,10 +146,7 @@ impl Store {
 
     /// Replaces the state.
     pub fn save(&self, state: &State, point: &str) -> Result<(), StateError> {
-        let io = |source| StateError::Io {
-            path: self.path.clone(),
-            source,
-        };
+        let io = |source| StateError::Io { path: self.path.clone(), source };
         let bytes = serde_json::to_vec(state).map_err(|e| io(e.into()))?;
         fault::point(&format!("state:{point}:before"));
         files::write_atomic_mode(&self.path, &bytes, 0o600).map_err(io)?;

@@ -70,10 +70,7 @@ pub fn verify_first(
 ) -> (Option<Verified>, Option<Refusal>) {
     let mut refusal: Option<Refusal> = None;
     for offer in offers {
-        match offer
-            .map_err(Refusal::from)
-            .and_then(|e| verify(host, state, e, now))
-        {
+        match offer.map_err(Refusal::from).and_then(|e| verify(host, state, e, now)) {
             Ok(verified) => return (Some(verified), None),
             // That there is nothing for this host yet is no refusal, and a lie says more than silence.
             Err(Refusal::Unreachable(SourceError::NotThere { .. })) => {}
@@ -96,43 +93,28 @@ fn verify(
     envelope: Envelope,
     now: Timestamp,
 ) -> Result<Verified, Refusal> {
-    let known = state
-        .assignment
-        .as_ref()
-        .is_some_and(|(_, stored)| *stored == envelope);
+    let known = state.assignment.as_ref().is_some_and(|(_, stored)| *stored == envelope);
     let trusted = trusted(host, state, known, now)?;
     // A key that root metadata has removed stays removed, whatever is wrong with the rest.
     state.trust = trusted.seen.clone();
     let assignment = open_assignment(host, state, &envelope, &trusted, now)?;
     let manifest = manifest(host, &trusted, &assignment)?;
     let release = manifest.hosts.get(&host.config.host);
-    let release = release
-        .ok_or(Refusal::NotInRelease(manifest.release))?
-        .clone();
+    let release = release.ok_or(Refusal::NotInRelease(manifest.release))?.clone();
     let closure: Closure = document(host, &release.closure)?;
     let delivery: Delivery = document(host, &release.delivery)?;
     let data: HostData = document(host, &release.data)?;
     check_documents(host, manifest.release, &release, &closure, &delivery, &data)?;
     let (created, rollout_keys) = (manifest.created, trusted.rollout);
-    Ok(Verified {
-        envelope,
-        assignment,
-        rollout_keys,
-        created,
-        release,
-        closure,
-        delivery,
-        data,
-    })
+    Ok(Verified { envelope, assignment, rollout_keys, created, release, closure, delivery, data })
 }
 
 /// The metadata of trust: what was accepted before if nothing changed, else the newest on offer.
 fn trusted(host: &Host, state: &State, known: bool, now: Timestamp) -> Result<Trusted, Refusal> {
-    let root = files::read_limited(
-        &host.config.inside(&host.config.trust_root),
-        trust::MAX_ROOT,
-    )
-    .map_err(|e| TrustError::Missing(format!("{}: {e}", host.config.trust_root.display())))?;
+    let root = files::read_limited(&host.config.inside(&host.config.trust_root), trust::MAX_ROOT)
+        .map_err(|e| {
+        TrustError::Missing(format!("{}: {e}", host.config.trust_root.display()))
+    })?;
     let accepted = host.own("metadata");
     if known
         && let Ok(trusted) = trust::load(&accepted, &root, Some(&state.trust))
@@ -151,9 +133,8 @@ fn trusted(host: &Host, state: &State, known: bool, now: Timestamp) -> Result<Tr
             Err(e) => refusal = Some(e),
         }
     }
-    Err(refusal.unwrap_or(Refusal::Trust(TrustError::Missing(
-        "no repository is configured".into(),
-    ))))
+    Err(refusal
+        .unwrap_or(Refusal::Trust(TrustError::Missing("no repository is configured".into()))))
 }
 
 /// Brings the metadata of one source into a folder of its own, verifies it there, and keeps it if it holds.
@@ -177,10 +158,7 @@ fn sync(
     trusted.check_fresh(now)?;
     if trusted.fleet != host.config.fleet {
         let own = host.config.fleet.clone();
-        return Err(Refusal::OtherFleet {
-            found: trusted.fleet,
-            own,
-        });
+        return Err(Refusal::OtherFleet { found: trusted.fleet, own });
     }
     let accepted = host.own("metadata");
     if accepted.exists() {
@@ -209,10 +187,7 @@ fn copy_metadata(source: &Source, to: &Path, root: &[u8]) -> Result<(), Refusal>
     }
     let timestamp = source.get("metadata/timestamp.json", trust::MAX_ROOT)?;
     put("timestamp.json", &timestamp)?;
-    let name = format!(
-        "{}.snapshot.json",
-        named_version(&timestamp, "snapshot.json")?
-    );
+    let name = format!("{}.snapshot.json", named_version(&timestamp, "snapshot.json")?);
     let snapshot = source.get(&format!("metadata/{name}"), trust::MAX_TARGETS)?;
     put(&name, &snapshot)?;
     let name = format!("{}.targets.json", named_version(&snapshot, "targets.json")?);
@@ -237,8 +212,7 @@ fn named_version(json: &[u8], file: &str) -> Result<u64, TrustError> {
     let parsed: File =
         serde_json::from_slice(json).map_err(|e| TrustError::Malformed(e.to_string()))?;
     let meta = parsed.signed.meta.get(file);
-    meta.map(|m| m.version)
-        .ok_or_else(|| TrustError::Malformed(format!("it does not name {file}")))
+    meta.map(|m| m.version).ok_or_else(|| TrustError::Malformed(format!("it does not name {file}")))
 }
 
 fn open_assignment(
@@ -252,10 +226,7 @@ fn open_assignment(
     let opened: Result<Assignment, OpenError> = envelope.open(&keys.keys, keys.threshold);
     let assignment = opened.map_err(Refusal::AssignmentSignature)?;
     if assignment.host != host.config.host || assignment.fleet != host.config.fleet {
-        return Err(Refusal::OtherHost {
-            fleet: assignment.fleet,
-            host: assignment.host,
-        });
+        return Err(Refusal::OtherHost { fleet: assignment.fleet, host: assignment.host });
     }
     // A thief of the old rollout key may have used up all counters; root has named others since.
     let same_keys = state.rollout_keys.as_ref().is_none_or(|k| k == keys);
@@ -269,36 +240,23 @@ fn open_assignment(
         }
     }
     if let Some(seen) = state.release_seen.filter(|seen| *seen > assignment.release) {
-        return Err(Refusal::OlderRelease {
-            found: assignment.release,
-            seen,
-        });
+        return Err(Refusal::OlderRelease { found: assignment.release, seen });
     }
     // A clock that was set back is caught by what the hub signed last.
     let now = now.max(assignment.issued);
     trusted.check_fresh(now)?;
     if assignment.expires <= now {
-        return Err(Refusal::AssignmentExpired {
-            at: assignment.expires,
-            now,
-        });
+        return Err(Refusal::AssignmentExpired { at: assignment.expires, now });
     }
     Ok(assignment)
 }
 
 fn manifest(host: &Host, trusted: &Trusted, assignment: &Assignment) -> Result<Manifest, Refusal> {
     let release = assignment.release;
-    let signed = trusted
-        .releases
-        .get(&release)
-        .ok_or(Refusal::NotReleased(release))?;
+    let signed = trusted.releases.get(&release).ok_or(Refusal::NotReleased(release))?;
     if signed.id != assignment.manifest {
         let (assigned, released) = (assignment.manifest, signed.id);
-        return Err(Refusal::OtherManifest {
-            release,
-            assigned,
-            released,
-        });
+        return Err(Refusal::OtherManifest { release, assigned, released });
     }
     let bytes = packed(host, &manifest_name(release, &signed.id), signed)?;
     Ok(open_manifest(trusted, release, &bytes)?)
@@ -355,20 +313,12 @@ fn check_documents(
     data: &HostData,
 ) -> Result<(), Refusal> {
     let flawed = |what: String| Refusal::Flawed { release, what };
-    closure
-        .validate(&share.system)
-        .map_err(|e| flawed(e.to_string()))?;
+    closure.validate(&share.system).map_err(|e| flawed(e.to_string()))?;
     if delivery.format > FORMAT {
-        return Err(flawed(format!(
-            "its delivery has the format {}",
-            delivery.format
-        )));
+        return Err(flawed(format!("its delivery has the format {}", delivery.format)));
     }
     for info in &closure.paths {
-        delivery
-            .full(&info.path)
-            .map_err(|e| flawed(e.to_string()))?;
+        delivery.full(&info.path).map_err(|e| flawed(e.to_string()))?;
     }
-    data.validate(&host.config.host)
-        .map_err(|e| flawed(e.to_string()))
+    data.validate(&host.config.host).map_err(|e| flawed(e.to_string()))
 }

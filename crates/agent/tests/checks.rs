@@ -29,10 +29,7 @@ fn check(probe: Probe) -> Check {
 fn judged(bed: &mut Bed, text: &str, probe: Probe) -> (bool, String) {
     let system = System::new(text, Contract::Honest);
     let host = "clinic".parse().unwrap();
-    let data = HostData {
-        checks: vec![check(probe)],
-        ..data(&host, text)
-    };
+    let data = HostData { checks: vec![check(probe)], ..data(&host, text) };
     let share = bed.fleet.share(&system, &data, key().public());
     let id = ReleaseId(bed.fleet.releases.len() as u64 + 1);
     let manifest = bed.fleet.manifest(id, BTreeMap::from([(host, share)]));
@@ -52,10 +49,7 @@ fn both(good: Probe, bad: Probe, words: &str) {
     assert!(stayed, "{saw}");
     let (stayed, saw) = judged(&mut bed, "three", bad);
     assert!(!stayed, "{saw}");
-    assert!(
-        saw.contains("check looked-at") && saw.contains(words),
-        "{saw}"
-    );
+    assert!(saw.contains("check looked-at") && saw.contains(words), "{saw}");
     assert_eq!(bed.host.text("etc/site"), "two");
     let reports = bed.server.reports();
     let told = serde_json::to_string(&reports).unwrap();
@@ -77,27 +71,15 @@ fn http() {
         status: 200,
         contains: Some(contains.into()),
     };
-    both(
-        page("page", "well"),
-        page("page", "ill"),
-        "does not contain",
-    );
-    both(
-        page("page", "well"),
-        page("none", "well"),
-        "status 404, not 200",
-    );
+    both(page("page", "well"), page("page", "ill"), "does not contain");
+    both(page("page", "well"), page("none", "well"), "status 404, not 200");
 }
 
 #[test]
 fn tcp() {
     let bed = Bed::new();
     let open = bed.server.url().trim_start_matches("http://").to_owned();
-    both(
-        Probe::Tcp { address: open },
-        Probe::Tcp { address: closed() },
-        "refused",
-    );
+    both(Probe::Tcp { address: open }, Probe::Tcp { address: closed() }, "refused");
 }
 
 #[test]
@@ -105,11 +87,7 @@ fn command() {
     let system = System::new("any", Contract::Honest);
     let busybox = format!("{}/bin/busybox", system.paths[0].info.path);
     let run = |words: &[&str]| {
-        let command = [busybox.as_str()]
-            .iter()
-            .chain(words)
-            .map(|w| (*w).to_owned())
-            .collect();
+        let command = [busybox.as_str()].iter().chain(words).map(|w| (*w).to_owned()).collect();
         Probe::Command { command }
     };
     both(run(&["true"]), run(&["false"]), "exit status: 1");
@@ -118,10 +96,8 @@ fn command() {
 
 #[test]
 fn file() {
-    let site = |contains: &str| Probe::File {
-        path: "/etc/site".into(),
-        contains: Some(contains.into()),
-    };
+    let site =
+        |contains: &str| Probe::File { path: "/etc/site".into(), contains: Some(contains.into()) };
     both(site("two"), site("four"), "does not contain");
 }
 
@@ -129,14 +105,9 @@ fn file() {
 fn unit() {
     // No systemd runs in a test's folder, so that only the refusal can be seen here.
     let mut bed = Bed::settled();
-    let unit = Probe::Unit {
-        unit: "no-such-unit.service".into(),
-    };
+    let unit = Probe::Unit { unit: "no-such-unit.service".into() };
     let (stayed, saw) = judged(&mut bed, "two", unit);
-    assert!(
-        !stayed && saw.contains("no-such-unit.service is not active"),
-        "{saw}"
-    );
+    assert!(!stayed && saw.contains("no-such-unit.service is not active"), "{saw}");
 }
 
 #[test]
@@ -156,10 +127,7 @@ fn damaged_memory_is_set_aside_and_the_host_goes_on() {
 fn memory_of_a_newer_agent_is_left_alone() {
     let bed = Bed::settled();
     let state = bed.host.path("var/lib/afield/state.json");
-    let newer = bed
-        .host
-        .text("var/lib/afield/state.json")
-        .replacen(":1,", ":2,", 1);
+    let newer = bed.host.text("var/lib/afield/state.json").replacen(":1,", ":2,", 1);
     fs::write(&state, &newer).unwrap();
     let (code, said) = bed.host.once();
     assert_eq!(code, 1);
@@ -174,10 +142,7 @@ fn a_wrong_configuration_says_where() {
     for (bad, word) in [
         (toml.replace("heartbeat", "hartbeat"), "hartbeat"),
         (toml.replace("\"clinic\"", "\"-clinic\""), "host name"),
-        (
-            toml.replace("repositories = [", "repositories = [\"ftp://x\", "),
-            "ftp://x",
-        ),
+        (toml.replace("repositories = [", "repositories = [\"ftp://x\", "), "ftp://x"),
     ] {
         fs::write(bed.host.config(), bad).unwrap();
         let output = bed.host.run(&["check-config"], &[]);

@@ -49,10 +49,7 @@ fn check_nothing_twice(point: &str, here: &BTreeMap<String, (u64, bool)>, asked:
         match here.get(name) {
             Some((_, true)) => panic!("{point}: {name} was complete and asked for again"),
             Some((length, false)) => {
-                assert!(
-                    request.from >= *length,
-                    "{point}: {length} bytes of {name} were here"
-                );
+                assert!(request.from >= *length, "{point}: {length} bytes of {name} were here");
             }
             None => {}
         }
@@ -91,14 +88,8 @@ fn killed_at_every_point_of_a_good_release_the_host_gets_it() {
         assert_eq!(host.text("etc/site"), "two", "{point}");
         let config = host.text("run/.app_configs/app/settings.yml");
         assert_eq!(config, "config two", "{point}");
-        let last = reports
-            .last()
-            .unwrap_or_else(|| panic!("{point}: no report"));
-        assert_eq!(
-            (&last.event, last.release),
-            (&Event::Healthy, Some(ReleaseId(2))),
-            "{point}"
-        );
+        let last = reports.last().unwrap_or_else(|| panic!("{point}: no report"));
+        assert_eq!((&last.event, last.release), (&Event::Healthy, Some(ReleaseId(2))), "{point}");
     }
 }
 
@@ -110,15 +101,7 @@ fn killed_at_every_point_of_a_broken_release_the_host_goes_back() {
         assert_eq!(host.text("etc/site"), "one", "{point}");
         let config = host.text("run/.app_configs/app/settings.yml");
         assert_eq!(config, "config one", "{point}");
-        let told = |e: &Event| {
-            matches!(
-                e,
-                Event::RolledBack {
-                    from: ReleaseId(2),
-                    ..
-                }
-            )
-        };
+        let told = |e: &Event| matches!(e, Event::RolledBack { from: ReleaseId(2), .. });
         let times = reports.iter().filter(|r| told(&r.event)).count();
         assert_eq!(times, 1, "{point}: told {times} times in {reports:?}");
     }

@@ -28,9 +28,7 @@ impl Scene {
     fn new() -> Self {
         let mut bed = Bed::settled();
         let system = System::new("two", Contract::Honest);
-        let two = bed
-            .fleet
-            .release(&[("clinic", key().public())], &system, "config two");
+        let two = bed.fleet.release(&[("clinic", key().public())], &system, "config two");
         Self { bed, two }
     }
 
@@ -96,10 +94,7 @@ fn expired_metadata() {
     scene.bed.fleet.publish_all(10, 10);
     let later = days(scene.bed.fleet.now, 11).to_string();
     let assignment = scene.bed.fleet.assignment("clinic", scene.two);
-    scene.bed.fleet.hand_out(
-        "clinic",
-        &Envelope::seal(&assignment, &secret(ROLLOUT)).unwrap(),
-    );
+    scene.bed.fleet.hand_out("clinic", &Envelope::seal(&assignment, &secret(ROLLOUT)).unwrap());
     scene.refuses_with("metadata-expired", &[("AFIELD_CLOCK", &later)]);
     scene.recovers();
 }
@@ -131,10 +126,7 @@ fn assignment_older_than_seen() {
     let old = scene.bed.fleet.assignment("clinic", scene.two);
     scene.bed.fleet.assign("clinic", ReleaseId(1));
     assert_eq!(scene.bed.host.once().0, 0);
-    scene
-        .bed
-        .fleet
-        .hand_out("clinic", &Envelope::seal(&old, &secret(ROLLOUT)).unwrap());
+    scene.bed.fleet.hand_out("clinic", &Envelope::seal(&old, &secret(ROLLOUT)).unwrap());
     scene.refuses("assignment-older");
     scene.recovers();
 }
@@ -143,17 +135,11 @@ fn assignment_older_than_seen() {
 fn two_assignments_with_one_counter() {
     let mut scene = Scene::new();
     let mut second = scene.bed.fleet.assignment("clinic", ReleaseId(1));
-    scene.bed.fleet.hand_out(
-        "clinic",
-        &Envelope::seal(&second, &secret(ROLLOUT)).unwrap(),
-    );
+    scene.bed.fleet.hand_out("clinic", &Envelope::seal(&second, &secret(ROLLOUT)).unwrap());
     assert_eq!(scene.bed.host.once().0, 0);
     second.release = scene.two;
     second.manifest = scene.bed.fleet.releases[&scene.two].id;
-    scene.bed.fleet.hand_out(
-        "clinic",
-        &Envelope::seal(&second, &secret(ROLLOUT)).unwrap(),
-    );
+    scene.bed.fleet.hand_out("clinic", &Envelope::seal(&second, &secret(ROLLOUT)).unwrap());
     scene.refuses("assignment-two-of-one-counter");
     scene.recovers();
 }
@@ -162,10 +148,7 @@ fn two_assignments_with_one_counter() {
 fn assignment_for_another_host() {
     let mut scene = Scene::new();
     let other = scene.bed.fleet.assignment("hospital", scene.two);
-    scene
-        .bed
-        .fleet
-        .hand_out("clinic", &Envelope::seal(&other, &secret(ROLLOUT)).unwrap());
+    scene.bed.fleet.hand_out("clinic", &Envelope::seal(&other, &secret(ROLLOUT)).unwrap());
     scene.refuses("assignment-for-another-host");
     scene.recovers();
 }
@@ -176,10 +159,7 @@ fn expired_assignment() {
     let mut old = scene.bed.fleet.assignment("clinic", scene.two);
     old.expires = days(scene.bed.fleet.now, -1);
     old.issued = days(scene.bed.fleet.now, -31);
-    scene
-        .bed
-        .fleet
-        .hand_out("clinic", &Envelope::seal(&old, &secret(ROLLOUT)).unwrap());
+    scene.bed.fleet.hand_out("clinic", &Envelope::seal(&old, &secret(ROLLOUT)).unwrap());
     scene.refuses("assignment-expired");
     scene.recovers();
 }
@@ -198,10 +178,7 @@ fn assignment_without_release() {
     let mut scene = Scene::new();
     let mut ahead = scene.bed.fleet.assignment("clinic", scene.two);
     ahead.release = ReleaseId(3);
-    scene
-        .bed
-        .fleet
-        .hand_out("clinic", &Envelope::seal(&ahead, &secret(ROLLOUT)).unwrap());
+    scene.bed.fleet.hand_out("clinic", &Envelope::seal(&ahead, &secret(ROLLOUT)).unwrap());
     scene.refuses("assignment-without-release");
     scene.recovers();
 }
@@ -211,10 +188,7 @@ fn assignment_of_another_manifest() {
     let mut scene = Scene::new();
     let mut twisted = scene.bed.fleet.assignment("clinic", scene.two);
     twisted.manifest = scene.bed.fleet.releases[&ReleaseId(1)].id;
-    scene.bed.fleet.hand_out(
-        "clinic",
-        &Envelope::seal(&twisted, &secret(ROLLOUT)).unwrap(),
-    );
+    scene.bed.fleet.hand_out("clinic", &Envelope::seal(&twisted, &secret(ROLLOUT)).unwrap());
     scene.refuses("assignment-of-another-manifest");
     scene.recovers();
 }
@@ -224,10 +198,7 @@ fn assignment_signed_by_a_stranger() {
     let mut scene = Scene::new();
     let forged = scene.bed.fleet.assignment("clinic", scene.two);
     // Not even the release key may hand out.
-    scene
-        .bed
-        .fleet
-        .hand_out("clinic", &Envelope::seal(&forged, &secret(10)).unwrap());
+    scene.bed.fleet.hand_out("clinic", &Envelope::seal(&forged, &secret(10)).unwrap());
     scene.refuses("assignment-signature");
     scene.recovers();
 }
@@ -243,10 +214,7 @@ fn assignment_signed_by_a_removed_key() {
     scene.bed.fleet.assign("clinic", scene.two);
     scene.refuses("assignment-signature");
     let good = scene.bed.fleet.assignment("clinic", scene.two);
-    scene
-        .bed
-        .fleet
-        .hand_out("clinic", &Envelope::seal(&good, &secret(21)).unwrap());
+    scene.bed.fleet.hand_out("clinic", &Envelope::seal(&good, &secret(21)).unwrap());
     assert_eq!(scene.bed.host.once().0, 0);
 }
 
@@ -270,15 +238,10 @@ fn rollout_threshold_not_met() {
     // One signature of the two that are needed.
     bed.offer("one", Contract::Honest, "config one");
     let (exit, said) = bed.host.once();
-    assert_eq!(
-        (exit, &said["event"]["code"]),
-        (3, &"assignment-signature".into()),
-        "{said}"
-    );
+    assert_eq!((exit, &said["event"]["code"]), (3, &"assignment-signature".into()), "{said}");
     let assignment = bed.fleet.assignment("clinic", ReleaseId(1));
     let mut both = Envelope::seal(&assignment, &secret(20)).unwrap();
-    both.signatures
-        .extend(Envelope::seal(&assignment, &secret(21)).unwrap().signatures);
+    both.signatures.extend(Envelope::seal(&assignment, &secret(21)).unwrap().signatures);
     bed.fleet.hand_out("clinic", &both);
     assert_eq!(bed.host.once().0, 0);
 }
@@ -292,18 +255,8 @@ fn duplicate_signatures() {
     twice.signatures.push(twice.signatures[0].clone());
     bed.fleet.hand_out("clinic", &twice);
     let (exit, said) = bed.host.once();
-    assert_eq!(
-        (exit, &said["event"]["code"]),
-        (3, &"assignment-signature".into()),
-        "{said}"
-    );
-    assert!(
-        said["event"]["why"]
-            .as_str()
-            .unwrap()
-            .contains("signed it twice"),
-        "{said}"
-    );
+    assert_eq!((exit, &said["event"]["code"]), (3, &"assignment-signature".into()), "{said}");
+    assert!(said["event"]["why"].as_str().unwrap().contains("signed it twice"), "{said}");
 }
 
 #[test]
@@ -322,11 +275,7 @@ fn snapshot_mixed_from_two_releases() {
     let mut scene = Scene::assigned();
     let metadata = scene.bed.fleet.path().join("metadata");
     let honest = fs::read(metadata.join("2.snapshot.json")).unwrap();
-    fs::copy(
-        metadata.join("1.snapshot.json"),
-        metadata.join("2.snapshot.json"),
-    )
-    .unwrap();
+    fs::copy(metadata.join("1.snapshot.json"), metadata.join("2.snapshot.json")).unwrap();
     scene.refuses("metadata-mixed");
     fs::write(metadata.join("2.snapshot.json"), honest).unwrap();
     scene.recovers();
@@ -346,13 +295,7 @@ fn first_object_of_two(scene: &Scene) -> String {
 fn swapped_object() {
     let mut scene = Scene::assigned();
     let object = first_object_of_two(&scene);
-    let path = scene
-        .bed
-        .fleet
-        .path()
-        .join("objects")
-        .join(&object[..2])
-        .join(&object);
+    let path = scene.bed.fleet.path().join("objects").join(&object[..2]).join(&object);
     let mut bytes = fs::read(path).unwrap();
     bytes[20] ^= 1;
     scene.bed.server.lie(&object, Lie::Content(bytes));
@@ -373,10 +316,7 @@ fn truncated_object() {
 fn object_longer_than_declared() {
     let mut scene = Scene::assigned();
     let object = first_object_of_two(&scene);
-    scene
-        .bed
-        .server
-        .lie(&object, Lie::Content(vec![0; 1_000_000]));
+    scene.bed.server.lie(&object, Lie::Content(vec![0; 1_000_000]));
     scene.refuses("too-long");
     scene.recovers();
 }
@@ -403,21 +343,14 @@ fn swapped_manifest() {
     let mut scene = Scene::assigned();
     let name = trust::target_name(scene.two);
     let object = &scene.bed.fleet.releases[&ReleaseId(1)];
-    let other = format!(
-        "targets/{}.{}",
-        object.id.hex(),
-        trust::target_name(ReleaseId(1))
-    );
+    let other = format!("targets/{}.{}", object.id.hex(), trust::target_name(ReleaseId(1)));
     let bytes = fs::read(scene.bed.fleet.path().join(other)).unwrap();
     scene.bed.server.lie(&name, Lie::Content(bytes));
     let before = scene.bed.host.fingerprint();
     let (exit, said) = scene.bed.host.once();
     assert_eq!(exit, 3, "{said}");
     let code = said["event"]["code"].as_str().unwrap();
-    assert!(
-        ["object-swapped", "object-length", "too-long"].contains(&code),
-        "{said}"
-    );
+    assert!(["object-swapped", "object-length", "too-long"].contains(&code), "{said}");
     assert_eq!(scene.bed.host.fingerprint(), before);
     scene.recovers();
 }
@@ -434,9 +367,7 @@ fn archive(names: &[&[u8]]) -> Vec<u8> {
     let mut say = |words: &[&[u8]]| words.iter().for_each(|w| word(&mut nar, w));
     say(&[b"nix-archive-1", b"(", b"type", b"directory"]);
     for name in names {
-        say(&[
-            b"entry", b"(", b"name", name, b"node", b"(", b"type", b"regular", b")", b")",
-        ]);
+        say(&[b"entry", b"(", b"name", name, b"node", b"(", b"type", b"regular", b")", b")"]);
     }
     say(&[b")"]);
     nar
@@ -479,11 +410,7 @@ fn manifest_naming_a_path_outside_the_store() {
     let mut json = serde_json::to_value(&manifest).unwrap();
     json["hosts"]["clinic"]["system"] = "/etc/evil".into();
     let (object, bytes): (ObjectRef, _) = object::pack_document(&json).unwrap();
-    let name = format!(
-        "targets/{}.{}",
-        object.id.hex(),
-        trust::target_name(scene.two)
-    );
+    let name = format!("targets/{}.{}", object.id.hex(), trust::target_name(scene.two));
     fs::write(fleet.path().join(name), bytes).unwrap();
     fleet.releases.insert(scene.two, object);
     fleet.publish_all(90, 10);
@@ -527,19 +454,10 @@ fn clock_set_back_ten_years() {
     let (exit, said) = scene.bed.host.once_with(clock);
     assert_eq!(exit, 0, "{said}");
     assert_eq!(scene.bed.host.text("etc/site"), "two");
-    assert!(
-        said["notes"].to_string().contains("the clock says"),
-        "{said}"
-    );
+    assert!(said["notes"].to_string().contains("the clock says"), "{said}");
     let mut old = scene.bed.fleet.assignment("clinic", scene.two);
-    (old.issued, old.expires) = (
-        days(scene.bed.fleet.now, -31),
-        days(scene.bed.fleet.now, -1),
-    );
-    scene
-        .bed
-        .fleet
-        .hand_out("clinic", &Envelope::seal(&old, &secret(ROLLOUT)).unwrap());
+    (old.issued, old.expires) = (days(scene.bed.fleet.now, -31), days(scene.bed.fleet.now, -1));
+    scene.bed.fleet.hand_out("clinic", &Envelope::seal(&old, &secret(ROLLOUT)).unwrap());
     scene.refuses_with("assignment-expired", clock);
 }
 

@@ -9,18 +9,14 @@ use std::path::Path;
 fn in_source(file: &str) -> BTreeSet<String> {
     let text = read(file);
     let codes = text.split("=> \"").skip(1);
-    codes
-        .map(|rest| rest.split('"').next().unwrap().to_owned())
-        .collect()
+    codes.map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
 }
 
 /// The first cell of every row of the tables in the document.
 fn in_document() -> Vec<String> {
     let text = read("../../docs/refusals.md");
     let cells = text.lines().filter_map(|line| line.strip_prefix("| `"));
-    cells
-        .map(|rest| rest.split('`').next().unwrap().to_owned())
-        .collect()
+    cells.map(|rest| rest.split('`').next().unwrap().to_owned()).collect()
 }
 
 fn read(file: &str) -> String {

@@ -50,12 +50,7 @@ impl Site {
         let key = SshKey::new(dir.path(), "key");
         let net = Net::new();
         net.echo(22, "clinic");
-        Self {
-            net,
-            dir,
-            key,
-            agent: None,
-        }
+        Self { net, dir, key, agent: None }
     }
 
     /// A configuration with these relays and the port 2001; `more` is put over it.
@@ -63,10 +58,7 @@ impl Site {
         let mut config = json!({
             "key": self.key.path, "relays": relays, "forwards": [{"listen": 2001, "target": 22}],
         });
-        config
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let beside = self.dir.path().join("tunnel.json.new");
         fs::write(&beside, config.to_string()).unwrap();
         fs::rename(beside, self.dir.path().join("tunnel.json")).unwrap();
@@ -74,11 +66,7 @@ impl Site {
 
     fn start(&mut self) {
         let at = |name: &str| self.dir.path().join(name);
-        let log = fs::File::options()
-            .create(true)
-            .append(true)
-            .open(at("log"))
-            .unwrap();
+        let log = fs::File::options().create(true).append(true).open(at("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_afield-agent"));
         command
             .arg("tunnel")
@@ -86,11 +74,7 @@ impl Site {
             .arg(at("tunnel.json"))
             .arg("--tunnel-state")
             .arg(at("state"));
-        command
-            .arg("--tunnel-status")
-            .arg(at("run/status.json"))
-            .stdin(Stdio::null())
-            .stderr(log);
+        command.arg("--tunnel-status").arg(at("run/status.json")).stdin(Stdio::null()).stderr(log);
         self.agent = Some(self.net.enter(|| command.spawn().unwrap()));
     }
 
@@ -112,10 +96,7 @@ impl Site {
     }
 
     fn why(&self, relay: &str) -> String {
-        self.status(relay)["why"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        self.status(relay)["why"].as_str().unwrap_or_default().to_owned()
     }
 
     fn log(&self) -> String {
@@ -155,8 +136,7 @@ fn every_relay_is_held_and_one_that_dies_comes_back() {
     let names = ["bru", "fra", "nbo"];
     let configured = |relays: &[SshRelay]| -> Vec<Value> {
         let each = names.iter().zip(addresses).zip(relays);
-        each.map(|((name, address), relay)| relay_at(name, &[address], relay))
-            .collect()
+        each.map(|((name, address), relay)| relay_at(name, &[address], relay)).collect()
     };
     site.configure(&configured(&relays), json!({}));
     site.start();
@@ -166,28 +146,19 @@ fn every_relay_is_held_and_one_that_dies_comes_back() {
 
     relays[1].stop();
     wait_for("the dead relay is noticed", SOON, || !site.is_up("fra"));
-    assert!(
-        reaches(&relays[0], 2001) && reaches(&relays[2], 2001),
-        "the others stay"
-    );
+    assert!(reaches(&relays[0], 2001) && reaches(&relays[2], 2001), "the others stay");
     relays[1].start();
-    wait_for("the relay is used again", SOON, || {
-        reaches(&relays[1], 2001)
-    });
+    wait_for("the relay is used again", SOON, || reaches(&relays[1], 2001));
 
     // A relay that is configured no more is left, and the others are not touched.
     let before = site.log();
     site.configure(&configured(&relays)[..2], json!({}));
-    wait_for("the third relay is left", SOON, || {
-        !reaches(&relays[2], 2001)
-    });
+    wait_for("the third relay is left", SOON, || !reaches(&relays[2], 2001));
     assert!(reaches(&relays[0], 2001) && reaches(&relays[1], 2001));
     assert_eq!(site.log(), before, "the other tunnels were touched");
     // A configuration that is wrong changes nothing.
     site.configure(&[], json!({}));
-    wait_for("the mistake is said", SOON, || {
-        site.log().contains("relays is empty")
-    });
+    wait_for("the mistake is said", SOON, || site.log().contains("relays is empty"));
     assert!(reaches(&relays[0], 2001) && reaches(&relays[1], 2001));
 }
 
@@ -200,18 +171,9 @@ fn an_address_that_leads_to_another_key_is_left_for_the_next() {
     site.net.cable(2, &relay.net);
     site.configure(&[relay_at("bru", &["10.77.1.2"], &relay)], json!({}));
     site.start();
-    wait_for("the wrong key is refused", SOON, || {
-        site.why("bru").contains("not the pinned one")
-    });
-    assert!(
-        !liar.log().contains("Accepted"),
-        "nothing was said to the liar: {}",
-        liar.log()
-    );
-    site.configure(
-        &[relay_at("bru", &["10.77.1.2", "10.77.2.2"], &relay)],
-        json!({}),
-    );
+    wait_for("the wrong key is refused", SOON, || site.why("bru").contains("not the pinned one"));
+    assert!(!liar.log().contains("Accepted"), "nothing was said to the liar: {}", liar.log());
+    site.configure(&[relay_at("bru", &["10.77.1.2", "10.77.2.2"], &relay)], json!({}));
     wait_for("the true address", SOON, || reaches(&relay, 2001));
     assert!(!liar.log().contains("Accepted"));
 }
@@ -250,10 +212,7 @@ fn black_holes_and_silent_ports_cost_little() {
     wait_for("the ports are free", SOON, || !reaches(&relay, 2001));
     site.start();
     wait_for("a login after a restart", SOON, || reaches(&relay, 2001));
-    assert!(
-        silent.accept().is_err(),
-        "the last good way was not tried first"
-    );
+    assert!(silent.accept().is_err(), "the last good way was not tried first");
 }
 
 #[test]
@@ -266,9 +225,7 @@ fn ssh_ends_with_the_agent_and_frees_the_ports() {
         site.start();
         wait_for("a login", SOON, || reaches(&relay, 2001));
         site.kill();
-        wait_for("the port is free", secs(10), || {
-            relay.greeting(2001).is_none()
-        });
+        wait_for("the port is free", secs(10), || relay.greeting(2001).is_none());
     }
 }
 
@@ -281,18 +238,11 @@ fn a_host_can_listen_on_its_own_ports_and_do_nothing_else() {
     let two = json!({"forwards": [{"listen": 2002, "target": 22}]});
     site.configure(&[relay_at("bru", &["10.77.1.2"], &relay)], two);
     site.start();
-    wait_for("another's port is refused", SOON, || {
-        site.why("bru").contains("did not open a port")
-    });
+    wait_for("another's port is refused", SOON, || site.why("bru").contains("did not open a port"));
     assert_eq!(relay.greeting(2002), None);
     nothing_but_forwarding(&relay, "tunnel", &site.key);
     // It cannot open ports on the relay, nor listen where others reach it.
-    let opened = relay.ssh(
-        "tunnel",
-        &site.key,
-        &["-W", "localhost:22", "127.0.0.1"],
-        "",
-    );
+    let opened = relay.ssh("tunnel", &site.key, &["-W", "localhost:22", "127.0.0.1"], "");
     assert!(!opened.status.success(), "it opened a port");
     let listen = ["-N", "-R", "0.0.0.0:2001:localhost:22", "127.0.0.1"];
     let mut open = relay.start_ssh("tunnel", &site.key, &listen);
@@ -315,16 +265,10 @@ fn nothing_but_forwarding(relay: &SshRelay, user: &str, key: &SshKey) {
     for way in ways {
         let done = relay.ssh(user, key, way, "echo in\n");
         let said = String::from_utf8_lossy(&done.stdout);
-        assert!(
-            !done.status.success() && !said.contains("in"),
-            "{user} {way:?} said {said:?}"
-        );
+        assert!(!done.status.success() && !said.contains("in"), "{user} {way:?} said {said:?}");
         // It was let in, so that it is the account that stopped it.
         let log = relay.log();
-        assert!(
-            log.contains(&format!("Accepted publickey for {user}")),
-            "{log}"
-        );
+        assert!(log.contains(&format!("Accepted publickey for {user}")), "{log}");
     }
     let device = relay.ssh(user, key, &["-w", "any", "-N", "127.0.0.1"], "");
     assert!(!device.status.success(), "{user} made a tunnel device");
@@ -345,24 +289,15 @@ fn a_person_passes_to_the_ports_that_are_theirs() {
 
     let pass = |port: u16| {
         let target = format!("localhost:{port}");
-        let done = relay.ssh(
-            "tunneller",
-            &person,
-            &["-W", &target, "127.0.0.1"],
-            "hello\n",
-        );
+        let done = relay.ssh("tunneller", &person, &["-W", &target, "127.0.0.1"], "hello\n");
         String::from_utf8_lossy(&done.stdout).into_owned()
     };
     assert_eq!(pass(2001), "clinic\nhello\n");
     assert_eq!(pass(2002), "", "a port of another host");
     assert_eq!(pass(22), "", "the relay's own sshd");
     nothing_but_forwarding(&relay, "tunneller", &person);
-    let listen = relay.ssh(
-        "tunneller",
-        &person,
-        &["-N", "-R", "2002:localhost:22", "127.0.0.1"],
-        "",
-    );
+    let listen =
+        relay.ssh("tunneller", &person, &["-N", "-R", "2002:localhost:22", "127.0.0.1"], "");
     assert_eq!(listen.status.code(), Some(255), "a person listens");
     // The accounts are not each other's, and have no other names.
     for user in ["tunnel", "root", "sshd"] {
@@ -373,15 +308,9 @@ fn a_person_passes_to_the_ports_that_are_theirs() {
     // A leaver's connection ends with the key.
     let mut open = relay.start_ssh("tunneller", &person, &["-W", "localhost:2001", "127.0.0.1"]);
     let mut greeting = [0; 7];
-    open.stdout
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut greeting)
-        .unwrap();
+    open.stdout.as_mut().unwrap().read_exact(&mut greeting).unwrap();
     relay.update(&script(&hosts, &[]));
-    wait_for("a leaver is cut off", SOON, || {
-        open.try_wait().unwrap().is_some()
-    });
+    wait_for("a leaver is cut off", SOON, || open.try_wait().unwrap().is_some());
     assert_eq!(pass(2001), "", "a leaver passes");
     assert!(reaches(&relay, 2001), "the host's tunnel is not touched");
 }
@@ -409,22 +338,15 @@ fn a_host_that_lost_its_address_notices_at_once() {
     let relay = SshRelay::new(&script(&[(&site.key, 2001)], &[]));
     site.net.cable(1, &relay.net);
     // With this keepalive, silence would be noticed after three minutes.
-    site.configure(
-        &[relay_at("bru", &["10.77.1.2"], &relay)],
-        json!({"keepalive": "60s"}),
-    );
+    site.configure(&[relay_at("bru", &["10.77.1.2"], &relay)], json!({"keepalive": "60s"}));
     site.start();
     wait_for("a login", SOON, || site.is_up("bru"));
-    site.net
-        .run("ip", &["addr", "del", "10.77.1.1/24", "dev", "cable1"]);
+    site.net.run("ip", &["addr", "del", "10.77.1.1/24", "dev", "cable1"]);
     wait_for("the loss is noticed", secs(15), || !site.is_up("bru"));
     // Another address, as with another provider. The relay still holds the port for the old one; see the next test.
-    site.net
-        .run("ip", &["addr", "add", "10.77.1.7/24", "dev", "cable1"]);
+    site.net.run("ip", &["addr", "add", "10.77.1.7/24", "dev", "cable1"]);
     wait_for("it tries over the new address", secs(15), || {
-        relay
-            .log()
-            .contains("Accepted publickey for tunnel from 10.77.1.7")
+        relay.log().contains("Accepted publickey for tunnel from 10.77.1.7")
     });
 }
 
@@ -433,21 +355,14 @@ fn a_link_that_swallows_everything_is_noticed_and_the_stale_port_freed() {
     let mut site = Site::new();
     let relay = SshRelay::new(&script(&[(&site.key, 2001)], &[]));
     site.net.cable(1, &relay.net);
-    site.configure(
-        &[relay_at("bru", &["10.77.1.2"], &relay)],
-        json!({"keepalive": "2s"}),
-    );
+    site.configure(&[relay_at("bru", &["10.77.1.2"], &relay)], json!({"keepalive": "2s"}));
     site.start();
     wait_for("a login", SOON, || reaches(&relay, 2001));
     wait_for("its status", SOON, || site.is_up("bru"));
     let cut = Instant::now();
     site.net.black_hole(1, 2);
     wait_for("the silence is noticed", secs(15), || !site.is_up("bru"));
-    assert!(
-        cut.elapsed() >= secs(2),
-        "noticed before three keepalives: {:?}",
-        cut.elapsed()
-    );
+    assert!(cut.elapsed() >= secs(2), "noticed before three keepalives: {:?}", cut.elapsed());
     site.net.no_black_hole(1, 2);
     // The relay gives the port up 30 s after the last word that it heard.
     wait_for("a login after the cut", secs(60), || reaches(&relay, 2001));
@@ -458,9 +373,7 @@ fn where_only_the_proxy_gets_out_it_goes_through_the_proxy() {
     let mut site = Site::new();
     let relay = SshRelay::new(&script(&[(&site.key, 2001)], &[]));
     site.net.cable(1, &relay.net);
-    let proxy = relay
-        .net
-        .enter(|| TcpListener::bind("0.0.0.0:3128").unwrap());
+    let proxy = relay.net.enter(|| TcpListener::bind("0.0.0.0:3128").unwrap());
     std::thread::scope(|scope| {
         // What the proxy reaches, it reaches in the relay's network.
         let visitors = proxy.try_clone().unwrap();
@@ -498,9 +411,7 @@ fn serve_connect(visitor: TcpStream) -> Option<()> {
     let request = String::from_utf8(request).ok()?;
     let target = request.strip_prefix("CONNECT ")?.split(' ').next()?;
     let out = TcpStream::connect(target).unwrap();
-    (&visitor)
-        .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        .ok()?;
+    (&visitor).write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").ok()?;
     std::thread::scope(|scope| {
         for (from, to) in [(&visitor, &out), (&out, &visitor)] {
             scope.spawn(move || {

@@ -13,31 +13,18 @@ use common::Bed;
 fn a_release_reaches_the_host() {
     let bed = Bed::settled();
     assert_eq!(bed.host.text("etc/site"), "one");
-    assert_eq!(
-        bed.host.text("run/.app_configs/app/settings.yml"),
-        "config one"
-    );
+    assert_eq!(bed.host.text("run/.app_configs/app/settings.yml"), "config one");
     let profile = std::fs::read_link(bed.host.path("nix/var/nix/profiles/system-1-link")).unwrap();
-    assert_eq!(
-        Some(profile.to_string_lossy().into_owned()),
-        bed.host.current()
-    );
+    assert_eq!(Some(profile.to_string_lossy().into_owned()), bed.host.current());
 }
 
 #[test]
 fn an_up_to_date_host_costs_one_small_request() {
     let bed = Bed::settled();
-    let toml = bed
-        .host
-        .text("etc/afield/agent.toml")
-        .replace("\"0s\"", "\"1h\"");
+    let toml = bed.host.text("etc/afield/agent.toml").replace("\"0s\"", "\"1h\"");
     std::fs::write(bed.host.config(), toml).unwrap();
     let (code, said) = bed.host.once();
-    assert_eq!(
-        (code, &said["event"]["is"]),
-        (0, &"healthy".into()),
-        "{said}"
-    );
+    assert_eq!((code, &said["event"]["is"]), (0, &"healthy".into()), "{said}");
     let asked: Vec<_> = bed.server.requests().into_iter().map(|r| r.path).collect();
     assert_eq!(asked, ["assignments/clinic.json"]);
 }
@@ -50,10 +37,7 @@ fn only_what_is_missing_travels() {
     assert_eq!(bed.host.text("etc/site"), "two");
     let objects: Vec<_> = bed.server.requests().into_iter().collect();
     // Closure, delivery and the new toplevel; host data and busybox are there already.
-    let objects = objects
-        .iter()
-        .filter(|r| r.path.starts_with("objects/"))
-        .count();
+    let objects = objects.iter().filter(|r| r.path.starts_with("objects/")).count();
     assert_eq!(objects, 3);
 }
 
@@ -64,10 +48,7 @@ fn host_data_alone_needs_no_switch() {
     bed.offer("one", Contract::Honest, "config two");
     let (code, said) = bed.host.once();
     assert_eq!(code, 0, "{said}");
-    assert_eq!(
-        bed.host.text("run/.app_configs/app/settings.yml"),
-        "config two"
-    );
+    assert_eq!(bed.host.text("run/.app_configs/app/settings.yml"), "config two");
     assert_eq!(bed.host.current(), before);
     let generations = std::fs::read_link(bed.host.path("nix/var/nix/profiles/system")).unwrap();
     assert_eq!(generations.to_string_lossy(), "system-1-link");
@@ -79,36 +60,21 @@ fn a_broken_release_is_rolled_back_and_reported() {
     let before = bed.host.current();
     bed.offer("two", Contract::BrokenService, "config two");
     let (code, said) = bed.host.once();
-    assert_eq!(
-        (code, &said["event"]["is"]),
-        (1, &"rolled-back".into()),
-        "{said}"
-    );
+    assert_eq!((code, &said["event"]["is"]), (1, &"rolled-back".into()), "{said}");
     assert_eq!(bed.host.current(), before);
     assert_eq!(bed.host.text("etc/site"), "one");
-    assert_eq!(
-        bed.host.text("run/.app_configs/app/settings.yml"),
-        "config one"
-    );
+    assert_eq!(bed.host.text("run/.app_configs/app/settings.yml"), "config one");
     let reports = bed.server.reports();
     let Event::RolledBack { from, why, log } = &reports.last().unwrap().event else {
         panic!("{reports:?}")
     };
     assert_eq!(*from, ReleaseId(2));
-    assert!(
-        why.contains("check site") && why.contains("etc/site"),
-        "{why}"
-    );
+    assert!(why.contains("check site") && why.contains("etc/site"), "{why}");
     assert!(log.contains(&"no site".to_owned()), "{log:?}");
     // It is not tried again, and a newer release is.
     bed.server.requests();
     assert_eq!(bed.host.once().0, 0);
-    assert!(
-        bed.server
-            .requests()
-            .iter()
-            .all(|r| !r.path.starts_with("objects/"))
-    );
+    assert!(bed.server.requests().iter().all(|r| !r.path.starts_with("objects/")));
     bed.offer("three", Contract::Honest, "config three");
     assert_eq!(bed.host.once().0, 0);
     assert_eq!(bed.host.text("etc/site"), "three");
@@ -119,11 +85,7 @@ fn an_activation_that_says_zero_and_does_nothing_is_a_failure() {
     let mut bed = Bed::settled();
     bed.offer("two", Contract::SaysZeroDoesNothing, "config one");
     let (code, said) = bed.host.once();
-    assert_eq!(
-        (code, &said["event"]["is"]),
-        (1, &"rolled-back".into()),
-        "{said}"
-    );
+    assert_eq!((code, &said["event"]["is"]), (1, &"rolled-back".into()), "{said}");
     assert_eq!(bed.host.text("etc/site"), "one");
 }
 
@@ -141,18 +103,8 @@ fn an_activation_without_end_is_ended() {
     let mut bed = Bed::settled();
     bed.offer("two", Contract::Hangs, "config one");
     let (code, said) = bed.host.once();
-    assert_eq!(
-        (code, &said["event"]["is"]),
-        (1, &"rolled-back".into()),
-        "{said}"
-    );
-    assert!(
-        said["event"]["why"]
-            .as_str()
-            .unwrap()
-            .contains("took longer"),
-        "{said}"
-    );
+    assert_eq!((code, &said["event"]["is"]), (1, &"rolled-back".into()), "{said}");
+    assert!(said["event"]["why"].as_str().unwrap().contains("took longer"), "{said}");
 }
 
 #[test]
@@ -170,25 +122,12 @@ fn a_broken_first_release_says_that_there_is_no_way_back() {
 fn a_cut_transfer_goes_on_where_it_stopped() {
     let mut bed = Bed::new();
     bed.offer("one", Contract::Honest, "config one");
-    bed.server.lie(
-        "objects/",
-        Lie::Cut {
-            after: 100_000,
-            times: 4,
-        },
-    );
+    bed.server.lie("objects/", Lie::Cut { after: 100_000, times: 4 });
     let (code, said) = bed.host.once();
     assert_eq!(code, 0, "{said}");
     let requests = bed.server.requests();
-    let resumed: Vec<_> = requests
-        .iter()
-        .filter(|r| r.from > 0)
-        .map(|r| r.from)
-        .collect();
-    assert_eq!(
-        resumed,
-        [100_000, 200_000, 300_000, 400_000][..resumed.len()]
-    );
+    let resumed: Vec<_> = requests.iter().filter(|r| r.from > 0).map(|r| r.from).collect();
+    assert_eq!(resumed, [100_000, 200_000, 300_000, 400_000][..resumed.len()]);
     assert!(!resumed.is_empty());
 }
 
@@ -196,13 +135,7 @@ fn a_cut_transfer_goes_on_where_it_stopped() {
 fn a_server_that_ignores_ranges_is_put_up_with() {
     let mut bed = Bed::new();
     bed.offer("one", Contract::Honest, "config one");
-    bed.server.lie(
-        "objects/",
-        Lie::Cut {
-            after: 100_000,
-            times: 100,
-        },
-    );
+    bed.server.lie("objects/", Lie::Cut { after: 100_000, times: 100 });
     bed.host.once();
     bed.server.lie("objects/", Lie::IgnoresRange);
     let (code, said) = bed.host.once();
@@ -219,47 +152,24 @@ fn reports_wait_until_the_hub_is_back() {
     bed.server.hub_is_down(false);
     bed.host.once();
     let reports = bed.server.reports();
-    assert!(
-        reports
-            .iter()
-            .any(|r| matches!(r.event, Event::RolledBack { .. })),
-        "{reports:?}"
-    );
+    assert!(reports.iter().any(|r| matches!(r.event, Event::RolledBack { .. })), "{reports:?}");
     assert!(reports.is_sorted_by_key(|r| r.seq));
 }
 
 #[test]
 fn drift_is_reported_by_name_and_put_back() {
     let bed = Bed::settled();
-    std::fs::write(
-        bed.host.path("run/.app_configs/app/settings.yml"),
-        "changed by hand",
-    )
-    .unwrap();
+    std::fs::write(bed.host.path("run/.app_configs/app/settings.yml"), "changed by hand").unwrap();
     std::fs::write(bed.host.path("run/.app_configs/extra"), "put there by hand").unwrap();
     let (code, said) = bed.host.once();
     assert_eq!(code, 0, "{said}");
     let notes = said["notes"].to_string();
-    assert!(
-        notes.contains("settings.yml has another content"),
-        "{notes}"
-    );
+    assert!(notes.contains("settings.yml has another content"), "{notes}");
     assert!(notes.contains("extra is not declared"), "{notes}");
-    assert_eq!(
-        bed.host.text("run/.app_configs/app/settings.yml"),
-        "config one"
-    );
+    assert_eq!(bed.host.text("run/.app_configs/app/settings.yml"), "config one");
     assert!(!bed.host.path("run/.app_configs/extra").exists());
-    let notes: Vec<_> = bed
-        .server
-        .reports()
-        .into_iter()
-        .flat_map(|r| r.notes)
-        .collect();
-    assert!(
-        notes.iter().any(|n| n.contains("settings.yml")),
-        "{notes:?}"
-    );
+    let notes: Vec<_> = bed.server.reports().into_iter().flat_map(|r| r.notes).collect();
+    assert!(notes.iter().any(|n| n.contains("settings.yml")), "{notes:?}");
 }
 
 #[test]
@@ -270,12 +180,7 @@ fn a_system_switched_by_hand_is_put_back() {
     let (code, said) = bed.host.once();
     assert_eq!(code, 0, "{said}");
     assert_eq!(bed.host.current(), before);
-    assert!(
-        said["notes"]
-            .to_string()
-            .contains("drift: the current system is nothing"),
-        "{said}"
-    );
+    assert!(said["notes"].to_string().contains("drift: the current system is nothing"), "{said}");
 }
 
 #[test]
@@ -296,10 +201,7 @@ fn plan_changes_nothing_and_says_what_would_be_done() {
     let before = bed.host.fingerprint();
     let output = bed.host.run(&["plan"], &[]);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(
-        text.contains("release 2 is assigned") && text.contains("fetch "),
-        "{text}"
-    );
+    assert!(text.contains("release 2 is assigned") && text.contains("fetch "), "{text}");
     assert_eq!(bed.host.fingerprint(), before);
 }
 
@@ -317,12 +219,7 @@ fn one_report_that_the_hub_dislikes_does_not_hold_back_the_others() {
     bed.server.dislike(last + 2);
     bed.host.once();
     bed.host.once();
-    let seqs: Vec<_> = bed
-        .server
-        .reports()
-        .into_iter()
-        .map(|r| r.seq - last)
-        .collect();
+    let seqs: Vec<_> = bed.server.reports().into_iter().map(|r| r.seq - last).collect();
     assert!(seqs.starts_with(&[1, 3, 4, 5]), "{seqs:?}");
 }
 

@@ -8,12 +8,7 @@ use crate::commands;
 
 /// Runs Linux servers far afield from one fleet folder.
 #[derive(Debug, Parser)]
-#[command(
-    name = "afield",
-    version,
-    max_term_width = 100,
-    propagate_version = true
-)]
+#[command(name = "afield", version, max_term_width = 100, propagate_version = true)]
 pub struct Cli {
     /// What every command takes.
     #[command(flatten)]

@@ -27,17 +27,10 @@ impl Context {
         let cwd = std::env::current_dir().context("the working directory is gone")?;
         let today = match global.today {
             Some(day) => day,
-            None => jiff::Timestamp::now()
-                .to_zoned(jiff::tz::TimeZone::UTC)
-                .date(),
+            None => jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date(),
         };
         let out = Output::stdout(global.json, global.color, no_color);
-        Ok(Self {
-            fleet: global.fleet.clone(),
-            cwd,
-            today,
-            out,
-        })
+        Ok(Self { fleet: global.fleet.clone(), cwd, today, out })
     }
 
     /// Where this person's programs keep what can be made again (XDG Base Directory Specification); none without a home.
@@ -57,10 +50,7 @@ impl Context {
         if let Some(given) = &self.fleet {
             // What was named is taken even if it lacks files: `check` tells which.
             let folders = ["json", "hosts", "app_configs"].map(|folder| given.join(folder));
-            let itself = folders
-                .iter()
-                .any(|folder| folder.is_dir())
-                .then(|| given.clone());
+            let itself = folders.iter().any(|folder| folder.is_dir()).then(|| given.clone());
             let below = Some(given.join("org-config")).filter(|below| below.is_dir());
             return below.or(itself).ok_or_else(|| {
                 Failure::usage(format!("{} is no fleet folder", given.display()))
@@ -76,17 +66,10 @@ impl Context {
     /// Reads and checks the fleet folder.
     pub fn folder(&self) -> Result<Folder, Failure> {
         let dir = self.fleet_dir()?;
-        let dir = dir
-            .canonicalize()
-            .with_context(|| format!("cannot open {}", dir.display()))?;
+        let dir = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
         let sources = folder::read(&dir)?;
         let (fleet, findings) = fleet::load(&sources).check(self.today);
-        Ok(Folder {
-            dir,
-            sources,
-            fleet,
-            findings,
-        })
+        Ok(Folder { dir, sources, fleet, findings })
     }
 
     /// The working directory.
@@ -111,17 +94,12 @@ impl Folder {
     /// The path of a file of the fleet folder, as `base` names it.
     pub fn path(&self, file: &str, base: &Path) -> PathBuf {
         let full = self.dir.join(file);
-        full.strip_prefix(base)
-            .map(Path::to_path_buf)
-            .unwrap_or(full)
+        full.strip_prefix(base).map(Path::to_path_buf).unwrap_or(full)
     }
 
     /// Refuses to go on while there is a finding of severity `error`.
     pub fn require_sound(&self) -> Result<(), Failure> {
-        let errors = self
-            .findings
-            .iter()
-            .filter(|finding| finding.severity == Severity::Error);
+        let errors = self.findings.iter().filter(|finding| finding.severity == Severity::Error);
         let (mut errors, count) = (errors.clone(), errors.count());
         match errors.next() {
             None => Ok(()),
@@ -140,7 +118,5 @@ impl Folder {
 /// The fleet folder that a directory is or has.
 fn fleet_at(dir: &Path) -> Option<PathBuf> {
     let below = dir.join("org-config");
-    [below, dir.to_path_buf()]
-        .into_iter()
-        .find(|d| d.join("json/users.json").is_file())
+    [below, dir.to_path_buf()].into_iter().find(|d| d.join("json/users.json").is_file())
 }

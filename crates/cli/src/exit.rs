@@ -41,29 +41,17 @@ enum Kind {
 impl Failure {
     /// The operation failed: exit code 1. The same as `?` on an error.
     pub fn failed(error: impl Into<anyhow::Error>) -> Self {
-        Self {
-            kind: Kind::Failed,
-            error: error.into(),
-            hint: None,
-        }
+        Self { kind: Kind::Failed, error: error.into(), hint: None }
     }
 
     /// The arguments make no sense together: exit code 2.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Usage,
-            error: anyhow::Error::msg(message.into()),
-            hint: None,
-        }
+        Self { kind: Kind::Usage, error: anyhow::Error::msg(message.into()), hint: None }
     }
 
     /// Going on would be dangerous, and nothing was changed: exit code 3.
     pub fn refused(message: impl Into<String>) -> Self {
-        Self {
-            kind: Kind::Refused,
-            error: anyhow::Error::msg(message.into()),
-            hint: None,
-        }
+        Self { kind: Kind::Refused, error: anyhow::Error::msg(message.into()), hint: None }
     }
 
     /// Adds what the person may do about it, as a full sentence or a command line.
@@ -105,11 +93,7 @@ pub fn finish(result: CommandResult, json: bool) -> ExitCode {
 /// Prints clap's message, which is help on request or wrong usage.
 pub fn usage(error: &clap::Error) -> ExitCode {
     let _ = error.print();
-    if error.use_stderr() {
-        ExitCode::from(2)
-    } else {
-        ExitCode::SUCCESS
-    }
+    if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
 }
 
 fn print(error: &anyhow::Error, hint: Option<&str>, json: bool) -> io::Result<()> {
@@ -134,9 +118,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 /// A hint for kinds of errors that any command may meet.
 fn default_hint(error: &anyhow::Error) -> Option<String> {
-    let io = error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<io::Error>())?;
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<io::Error>())?;
     match io.kind() {
         io::ErrorKind::PermissionDenied => {
             Some("the file belongs to someone else, or the folder may not be written".to_owned())

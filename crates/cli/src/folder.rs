@@ -20,15 +20,8 @@ const DEPTH: usize = 32;
 
 /// Reads everything that `load` wants, and evaluates the waves.
 pub fn read(dir: &Path) -> anyhow::Result<Sources> {
-    let root = dir
-        .canonicalize()
-        .with_context(|| format!("cannot open {}", dir.display()))?;
-    let mut walk = Walk {
-        root: root.clone(),
-        sources: Sources::default(),
-        bytes: 0,
-        entries: 0,
-    };
+    let root = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
+    let mut walk = Walk { root: root.clone(), sources: Sources::default(), bytes: 0, entries: 0 };
     for top in ["json", "app_configs/master", "secrets/master", "hosts"] {
         walk.folder(top, 0)?;
     }
@@ -66,10 +59,7 @@ impl Walk {
         for entry in entries {
             let entry = entry.with_context(|| format!("cannot list {}", full.display()))?;
             self.entries += 1;
-            anyhow::ensure!(
-                self.entries <= ENTRIES,
-                "the fleet folder has over {ENTRIES} files"
-            );
+            anyhow::ensure!(self.entries <= ENTRIES, "the fleet folder has over {ENTRIES} files");
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
@@ -124,17 +114,13 @@ impl Walk {
             return Ok(());
         }
         self.bytes += bytes.len() as u64;
-        anyhow::ensure!(
-            self.bytes <= ALL_BYTES,
-            "the fleet folder has over {ALL_BYTES} bytes"
-        );
+        anyhow::ensure!(self.bytes <= ALL_BYTES, "the fleet folder has over {ALL_BYTES} bytes");
         self.sources.files.insert(path.to_owned(), bytes);
         Ok(())
     }
 
     fn inside(&self, full: &Path) -> bool {
-        full.canonicalize()
-            .is_ok_and(|real| real.starts_with(&self.root))
+        full.canonicalize().is_ok_and(|real| real.starts_with(&self.root))
     }
 
     fn skip(&mut self, path: &str, why: &str) {
@@ -143,9 +129,7 @@ impl Walk {
             || Sources::is_host(path)
             || !path.contains('.')
         {
-            self.sources
-                .unreadable
-                .insert(path.to_owned(), why.to_owned());
+            self.sources.unreadable.insert(path.to_owned(), why.to_owned());
         }
     }
 }

@@ -65,10 +65,7 @@ impl Hub {
     pub fn order(&self, order: &Envelope) -> Result<Followed, Failure> {
         let url = format!("{}/v1/orders", self.base);
         let body = order.to_vec()?;
-        let request = self
-            .client
-            .post(&url)
-            .header("content-type", "application/json");
+        let request = self.client.post(&url).header("content-type", "application/json");
         self.answer(request.send(&body))
     }
 
@@ -83,11 +80,7 @@ impl Hub {
     ) -> Result<T, Failure> {
         let mut response = response.map_err(|e| self.unreachable(&e))?;
         let status = response.status();
-        let bytes = response
-            .body_mut()
-            .with_config()
-            .limit(MAX_ANSWER)
-            .read_to_vec();
+        let bytes = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec();
         let bytes = bytes.map_err(|e| self.unreachable(&e))?;
         if status.is_success() {
             return serde_json::from_slice(&bytes).map_err(|e| self.no_hub(&e.to_string()));

@@ -21,11 +21,7 @@ impl Output {
             ColorWhen::Never => false,
             ColorWhen::Auto => !no_color && io::stdout().is_terminal(),
         };
-        Self {
-            json,
-            color,
-            sink: Box::new(io::BufWriter::new(io::stdout())),
-        }
+        Self { json, color, sink: Box::new(io::BufWriter::new(io::stdout())) }
     }
 
     /// Whether `--json` was given.

@@ -143,8 +143,5 @@ fn class(cell: &Cell) -> &'static str {
 
 /// Names of people have no character that means something to HTML; those of roles, and of hosts in users.json, may.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

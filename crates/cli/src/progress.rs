@@ -20,11 +20,7 @@ const LINE_EVERY: Duration = Duration::from_secs(2);
 impl Progress {
     /// Work in so many steps; 0 if that is not known yet.
     pub fn steps(what: &'static str, total: u64) -> Self {
-        Self::new(
-            what,
-            total,
-            "{prefix:>12} [{bar:24}] {pos}/{len} {wide_msg}",
-        )
+        Self::new(what, total, "{prefix:>12} [{bar:24}] {pos}/{len} {wide_msg}")
     }
 
     /// Work in so many bytes.
@@ -35,11 +31,8 @@ impl Progress {
 
     fn new(what: &'static str, total: u64, style: &str) -> Self {
         let terminal = io::stderr().is_terminal();
-        let target = if terminal {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
+        let target =
+            if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total), target);
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style.progress_chars("=> "));
@@ -47,20 +40,14 @@ impl Progress {
         bar.set_prefix(what);
         bar.enable_steady_tick(Duration::from_millis(200));
         let last = Mutex::new((String::new(), None));
-        Self {
-            bar,
-            lines: !terminal,
-            last,
-        }
+        Self { bar, lines: !terminal, last }
     }
 
     /// What is being done now.
     pub fn at(&self, doing: &str) {
         self.bar.set_message(doing.to_owned());
         let mut last = self.last.lock().unwrap_or_else(|e| e.into_inner());
-        let early = last
-            .1
-            .is_some_and(|then: Instant| then.elapsed() < LINE_EVERY);
+        let early = last.1.is_some_and(|then: Instant| then.elapsed() < LINE_EVERY);
         if !self.lines || early || last.0 == doing {
             return;
         }

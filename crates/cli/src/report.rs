@@ -18,18 +18,10 @@ pub fn text(finding: &Finding, folder: &Folder, base: &Path, color: bool) -> Str
         Severity::Warning => Level::WARNING,
         Severity::Note => Level::NOTE,
     };
-    let title = level
-        .primary_title(&finding.message)
-        .id(finding.code.to_string());
+    let title = level.primary_title(&finding.message).id(finding.code.to_string());
     let mut group = Group::with_title(title);
     let path = folder.path(&finding.file, base).display().to_string();
-    match Excerpt::of(
-        folder,
-        &finding.file,
-        finding.line,
-        finding.column,
-        finding.length,
-    ) {
+    match Excerpt::of(folder, &finding.file, finding.line, finding.column, finding.length) {
         None => group = group.element(Origin::path(path)),
         Some(excerpt) => {
             let mark = AnnotationKind::Primary.span(excerpt.mark.clone());
@@ -41,19 +33,13 @@ pub fn text(finding: &Finding, folder: &Folder, base: &Path, color: bool) -> Str
         match Excerpt::of(folder, &other.file, other.line, other.column, other.length) {
             None => group = group.element(Level::NOTE.message(format!("{}: {path}", other.label))),
             Some(excerpt) => {
-                let mark = AnnotationKind::Context
-                    .span(excerpt.mark.clone())
-                    .label(&other.label);
+                let mark = AnnotationKind::Context.span(excerpt.mark.clone()).label(&other.label);
                 group = group.element(excerpt.snippet(path, mark));
             }
         }
     }
     group = group.element(Level::HELP.message(&finding.remedy));
-    let renderer = if color {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    };
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     renderer.render(&[group])
 }
 
@@ -72,18 +58,10 @@ impl Excerpt {
         let first = line.saturating_sub(AROUND);
         let mut source = String::new();
         let mut mark = 0..0;
-        for (at, content) in text
-            .lines()
-            .enumerate()
-            .skip(first)
-            .take(line - first + AROUND + 1)
-        {
+        for (at, content) in text.lines().enumerate().skip(first).take(line - first + AROUND + 1) {
             if at == line {
                 let byte = |chars: usize| {
-                    content
-                        .char_indices()
-                        .nth(chars)
-                        .map_or(content.len(), |(at, _)| at)
+                    content.char_indices().nth(chars).map_or(content.len(), |(at, _)| at)
                 };
                 let start = (column as usize).saturating_sub(1);
                 let end = start + length as usize;
@@ -92,11 +70,7 @@ impl Excerpt {
             source.push_str(content);
             source.push('\n');
         }
-        (!source.is_empty()).then_some(Self {
-            source,
-            first: first + 1,
-            mark,
-        })
+        (!source.is_empty()).then_some(Self { source, first: first + 1, mark })
     }
 
     fn snippet<'a>(
@@ -104,11 +78,7 @@ impl Excerpt {
         path: String,
         mark: annotate_snippets::Annotation<'a>,
     ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-        Snippet::source(self.source)
-            .line_start(self.first)
-            .path(path)
-            .fold(false)
-            .annotation(mark)
+        Snippet::source(self.source).line_start(self.first).path(path).fold(false).annotation(mark)
     }
 }
 
@@ -180,11 +150,7 @@ pub fn github(finding: &Finding, folder: &Folder, base: &Path) -> String {
         Severity::Warning => "warning",
         Severity::Note => "notice",
     };
-    let data = |text: &str| {
-        text.replace('%', "%25")
-            .replace('\r', "%0D")
-            .replace('\n', "%0A")
-    };
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     let file = folder.path(&finding.file, base).display().to_string();
     let text = format!("{}\n{}", finding.message, finding.remedy);

@@ -24,33 +24,22 @@ impl Repository {
         let root = git(dir, &["rev-parse", "--show-toplevel"])
             .with_context(|| format!("{} is in no Git repository", dir.display()))?;
         let prefix = git(dir, &["rev-parse", "--show-prefix"])?;
-        Ok(Self {
-            root: PathBuf::from(root.trim_end()),
-            prefix: prefix.trim_end().to_owned(),
-        })
+        Ok(Self { root: PathBuf::from(root.trim_end()), prefix: prefix.trim_end().to_owned() })
     }
 
     /// The fleet folder's sources at a revision. The waves are not evaluated: who may do what does not depend on them.
     pub fn sources(&self, revision: &str) -> anyhow::Result<Sources> {
         let commit = format!("{revision}^{{commit}}");
-        let commit = git(
-            &self.root,
-            &["rev-parse", "--verify", "--end-of-options", &commit],
-        )
-        .with_context(|| format!("{revision:?} is no revision of this repository"))?;
+        let commit = git(&self.root, &["rev-parse", "--verify", "--end-of-options", &commit])
+            .with_context(|| format!("{revision:?} is no revision of this repository"))?;
         let mut sources = Sources {
             waves: WavesResult::NotEvaluated("it is read from a Git revision".to_owned()),
             ..Sources::default()
         };
         let mut wanted: BTreeMap<String, String> = BTreeMap::new();
-        let tree = git(
-            &self.root,
-            &["ls-tree", "-r", "-z", "--full-tree", commit.trim_end()],
-        )?;
+        let tree = git(&self.root, &["ls-tree", "-r", "-z", "--full-tree", commit.trim_end()])?;
         for entry in tree.split_terminator('\0') {
-            let (meta, path) = entry
-                .split_once('\t')
-                .context("git ls-tree gave an odd line")?;
+            let (meta, path) = entry.split_once('\t').context("git ls-tree gave an odd line")?;
             let Some(path) = path.strip_prefix(&self.prefix) else {
                 continue;
             };
@@ -100,18 +89,13 @@ impl Repository {
         let mut rest = &bytes[..];
         let mut contents = Vec::new();
         for id in ids {
-            let end = rest
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .context("git gave too little")?;
+            let end = rest.iter().position(|byte| *byte == b'\n').context("git gave too little")?;
             let head = String::from_utf8_lossy(&rest[..end]).into_owned();
             let size: usize = match head.split(' ').collect::<Vec<_>>()[..] {
                 [_, "blob", size] => size.parse()?,
                 _ => bail!("git has no object {id}"),
             };
-            let content = rest
-                .get(end + 1..end + 1 + size)
-                .context("git gave too little")?;
+            let content = rest.get(end + 1..end + 1 + size).context("git gave too little")?;
             contents.push(content.to_vec());
             rest = rest.get(end + size + 2..).unwrap_or_default();
         }

@@ -72,21 +72,14 @@ fn text(mut file: File) -> io::Result<String> {
 
 /// The message of Nix, without its trace, and the first place that it names.
 fn error(stderr: &str) -> (String, Option<(u32, u32)>) {
-    let errors = stderr
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("error:"));
+    let errors = stderr.lines().filter_map(|line| line.trim().strip_prefix("error:"));
     let message = errors.map(str::trim).rfind(|message| !message.is_empty());
-    let message = message
-        .or_else(|| stderr.trim().lines().next_back())
-        .unwrap_or("no message");
+    let message = message.or_else(|| stderr.trim().lines().next_back()).unwrap_or("no message");
     let place = stderr.lines().find_map(|line| {
         let (_, rest) = line.split_once(WAVES_FILE)?;
         let mut numbers = rest.strip_prefix(':')?.split(':');
         let line = numbers.next()?.trim().parse().ok()?;
-        let column = numbers
-            .next()
-            .and_then(|n| n.trim().parse().ok())
-            .unwrap_or(1);
+        let column = numbers.next().and_then(|n| n.trim().parse().ok()).unwrap_or(1);
         Some((line, column))
     });
     (message.to_owned(), place)

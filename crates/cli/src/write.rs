@@ -44,9 +44,7 @@ pub fn replace(path: &Path, content: &[u8], dry_run: bool) -> anyhow::Result<Wri
         return Ok(written);
     }
     let write = || -> anyhow::Result<()> {
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(content)?;

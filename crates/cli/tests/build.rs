@@ -18,23 +18,14 @@ fn failed<'a>(report: &'a Value, host: &str) -> &'a Value {
 fn each_failing_host_is_named_and_the_others_are_built() {
     let field = Field::new(&[
         ("good1", GOOD),
-        (
-            "good2",
-            r#"mk "other" "echo ${mk "dep" "echo d > $out/d"} > $out/x""#,
-        ),
+        ("good2", r#"mk "other" "echo ${mk "dep" "echo d > $out/d"} > $out/x""#),
         ("throws", r#"throw "no disk declared\nsecond line""#),
         ("asserts", r#"assert false; mk "a" """#),
         ("types", r#"1 + "x""#),
         ("absent", "import ./nowhere.nix"),
         ("string", r#""no derivation""#),
-        (
-            "breaks",
-            r#"mk "breaks" "echo one; echo 'boom: no such port' >&2; exit 3""#,
-        ),
-        (
-            "deep",
-            r#"mk "deep" "cat ${mk "depbad" "echo in the dep; exit 4"}/x""#,
-        ),
+        ("breaks", r#"mk "breaks" "echo one; echo 'boom: no such port' >&2; exit 3""#),
+        ("deep", r#"mk "deep" "cat ${mk "depbad" "echo in the dep; exit 4"}/x""#),
     ]);
     field.write("org-config/hosts/unlisted.nix", "{ }\n");
     let ran = field.run(&["build", "--json"]).code(1);
@@ -48,57 +39,30 @@ fn each_failing_host_is_named_and_the_others_are_built() {
     let reason = |host: &str| failed(&report, host)["reason"].as_str().unwrap().to_owned();
     let step = |host: &str| failed(&report, host)["step"].as_str().unwrap().to_owned();
     assert_eq!(reason("throws"), "no disk declared");
-    assert!(
-        reason("asserts").contains("assert"),
-        "{}",
-        reason("asserts")
-    );
+    assert!(reason("asserts").contains("assert"), "{}", reason("asserts"));
     assert!(reason("types").contains("integer"), "{}", reason("types"));
     let at = failed(&report, "types")["at"].as_str().unwrap();
     assert!(at.contains("systems.nix:"), "{at}");
-    assert!(
-        reason("absent").contains("nowhere.nix"),
-        "{}",
-        reason("absent")
-    );
-    assert!(
-        reason("string").contains("is a string"),
-        "{}",
-        reason("string")
-    );
-    assert!(
-        reason("unlisted").contains("no attribute"),
-        "{}",
-        reason("unlisted")
-    );
+    assert!(reason("absent").contains("nowhere.nix"), "{}", reason("absent"));
+    assert!(reason("string").contains("is a string"), "{}", reason("string"));
+    assert!(reason("unlisted").contains("no attribute"), "{}", reason("unlisted"));
     for host in ["throws", "asserts", "types", "absent", "string", "unlisted"] {
         assert_eq!(step(host), "evaluate");
     }
     for host in ["breaks", "deep"] {
         assert_eq!(step(host), "build");
     }
-    assert!(
-        reason("breaks").contains("'breaks.drv' failed"),
-        "{}",
-        reason("breaks")
-    );
+    assert!(reason("breaks").contains("'breaks.drv' failed"), "{}", reason("breaks"));
     let log = failed(&report, "breaks")["log"].as_array().unwrap();
     assert_eq!(log, &["one", "boom: no such port"]);
-    assert!(
-        reason("deep").contains("'depbad.drv'"),
-        "{}",
-        reason("deep")
-    );
+    assert!(reason("deep").contains("'depbad.drv'"), "{}", reason("deep"));
     assert_eq!(failed(&report, "deep")["log"][0], "in the dep");
 
     // What was built stays until it is built anew: the links are roots of garbage collection.
     let root = std::fs::read_link(field.path("home/.cache/afield/roots/test/good1")).unwrap();
     assert_eq!(good["good1"]["system"], root.to_str().unwrap());
     let text = field.run(&["build", "good1", "breaks"]).code(1).out;
-    assert!(
-        text.contains("good1") && text.contains("/nix/store/"),
-        "{text}"
-    );
+    assert!(text.contains("good1") && text.contains("/nix/store/"), "{text}");
     assert!(
         text.contains("breaks does not build: ") && text.contains("boom: no such port"),
         "{text}"
@@ -113,9 +77,7 @@ fn a_dry_run_only_evaluates() {
     assert!(!field.path("store").join(&system[1..]).exists());
     assert!(!field.path("home").exists(), "a dry run wrote something");
     let out = field.path("result.json");
-    field
-        .run(&["build", "good", "--out", out.to_str().unwrap()])
-        .code(0);
+    field.run(&["build", "good", "--out", out.to_str().unwrap()]).code(0);
     let written: Value = serde_json::from_slice(&std::fs::read(out).unwrap()).unwrap();
     assert_eq!(written["hosts"]["good"]["system"], system);
     assert!(field.path("store").join(&system[1..]).exists());
@@ -126,39 +88,23 @@ fn a_file_that_is_wrong_as_a_whole_is_one_error() {
     let field = Field::new(&[("aa", GOOD), ("bb", GOOD)]);
     field.write("systems.nix", "{ aa = 1; bb = ; }");
     let ran = field.run(&["build"]).code(1);
-    assert!(
-        ran.err.contains("systems.nix:1: syntax error"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("systems.nix:1: syntax error"), "{}", ran.err);
     field.write("systems.nix", "[ 1 ]");
     let ran = field.run(&["build"]).code(1);
     assert!(ran.err.contains("list"), "{}", ran.err);
     std::fs::remove_file(field.path("systems.nix")).unwrap();
     let ran = field.run(&["build"]).code(2);
-    assert!(
-        ran.err.contains("systems.nix") && ran.err.contains("hint:"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("systems.nix") && ran.err.contains("hint:"), "{}", ran.err);
 }
 
 #[test]
 fn wrong_usage_says_what_is_right() {
     let field = Field::new(&[("aa", GOOD)]);
     let ran = field.run(&["build", "nobody"]).code(2);
-    assert!(
-        ran.err.contains("no host nobody") && ran.err.contains("aa"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("no host nobody") && ran.err.contains("aa"), "{}", ran.err);
     field.write("afield.toml", "fleet = \"test\"\n[build]\nflie = \"x\"\n");
     let ran = field.run(&["build"]).code(2);
-    assert!(
-        ran.err.contains("flie") && ran.err.contains("3 |"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("flie") && ran.err.contains("3 |"), "{}", ran.err);
 }
 
 #[test]
@@ -196,17 +142,11 @@ fn flakes_are_evaluated_by_their_attribute() {
     );
     let report = field.run(&["build", "--dry-run", "--json"]).code(1).json();
     assert!(
-        report["hosts"]["aa"]["system"]
-            .as_str()
-            .unwrap()
-            .ends_with("-system-aa"),
+        report["hosts"]["aa"]["system"].as_str().unwrap().ends_with("-system-aa"),
         "{report:#}"
     );
     assert!(
-        report["hosts"]["cc"]["system"]
-            .as_str()
-            .unwrap()
-            .ends_with("-system-cc"),
+        report["hosts"]["cc"]["system"].as_str().unwrap().ends_with("-system-cc"),
         "{report:#}"
     );
     assert_eq!(failed(&report, "bb")["reason"], "no root file system");
@@ -237,18 +177,10 @@ fn nix_eval_jobs_is_used_where_it_is() {
     assert_eq!(report["hosts"]["aa"]["system"], out);
     assert_eq!(failed(&report, "bb")["reason"], "no disk");
     // What it says nothing of, plain Nix is asked about.
-    assert!(
-        report["hosts"]["cc"]["system"]
-            .as_str()
-            .unwrap()
-            .ends_with("-good")
-    );
+    assert!(report["hosts"]["cc"]["system"].as_str().unwrap().ends_with("-good"));
     assert!(field.path("args").exists());
 
-    field.program(
-        "nix-eval-jobs",
-        "#!/bin/sh\necho 'error: no such option' >&2\nexit 1\n",
-    );
+    field.program("nix-eval-jobs", "#!/bin/sh\necho 'error: no such option' >&2\nexit 1\n");
     let report = field.run(&["build", "--dry-run", "--json"]).code(0).json();
     assert_eq!(report["hosts"].as_object().unwrap().len(), 3);
 }

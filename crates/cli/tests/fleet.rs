@@ -13,10 +13,7 @@ fn shared() -> PathBuf {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
     let given = std::env::var_os("AFIELD_SHARED").map(PathBuf::from);
     let all = [given, Some(beside), Some("/work/shared".into())];
-    let found = all
-        .into_iter()
-        .flatten()
-        .find(|dir| dir.join("golden").is_dir());
+    let found = all.into_iter().flatten().find(|dir| dir.join("golden").is_dir());
     found.expect("shared/golden is not there: set AFIELD_SHARED, or put shared/ beside the clone")
 }
 
@@ -52,11 +49,7 @@ fn edit(path: &Path, from: &str, to: &str) {
 
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_afield"));
-    command
-        .current_dir(dir)
-        .args(["--today", "2026-11-23"])
-        .args(args)
-        .env_clear();
+    command.current_dir(dir).args(["--today", "2026-11-23"]).args(args).env_clear();
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command
 }
@@ -82,12 +75,7 @@ fn told(output: &Output) -> Vec<String> {
     findings
         .iter()
         .map(|f| {
-            format!(
-                "{} {}:{}",
-                f["code"].as_str().unwrap(),
-                f["file"].as_str().unwrap(),
-                f["line"]
-            )
+            format!("{} {}:{}", f["code"].as_str().unwrap(), f["file"].as_str().unwrap(), f["line"])
         })
         .collect()
 }
@@ -108,38 +96,21 @@ error[AF0503]: the app config for_unknown_host is for \"ghost-host\", and there 
    = help: Remove the host, or correct its name.
 ";
     assert!(out(&output).starts_with(expected), "{}", out(&output));
-    assert!(
-        err(&output).contains("8 hosts: 1 errors, 6 warnings"),
-        "{}",
-        err(&output)
-    );
+    assert!(err(&output).contains("8 hosts: 1 errors, 6 warnings"), "{}", err(&output));
     assert!(err(&output).contains("secrets/master/dhis2-secrets.yml: it is encrypted"));
 }
 
 #[test]
 fn check_exits_1_with_an_error_alone() {
     let dir = fleet();
-    let wards = dir
-        .path()
-        .join("org-config/app_configs/master/field/ward-configs.yml");
+    let wards = dir.path().join("org-config/app_configs/master/field/ward-configs.yml");
     edit(&wards, "[ghost-host, prov-new]", "[prov-new]");
     let output = run(dir.path(), &["check", "--format", "json"]);
     assert_eq!(output.status.code(), Some(0));
     let value = json(&output);
     let fields: Vec<&String> = value["findings"][0].as_object().unwrap().keys().collect();
-    assert_eq!(
-        fields,
-        [
-            "code", "column", "file", "line", "message", "remedy", "severity"
-        ]
-    );
-    assert!(
-        value["findings"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|f| f["severity"] == "warning")
-    );
+    assert_eq!(fields, ["code", "column", "file", "line", "message", "remedy", "severity"]);
+    assert!(value["findings"].as_array().unwrap().iter().all(|f| f["severity"] == "warning"));
     // The same by the global argument.
     assert_eq!(json(&run(dir.path(), &["--json", "check"])), value);
 }
@@ -152,10 +123,7 @@ fn check_finds_the_folder_from_below_and_by_argument() {
     assert_eq!(told(&run(&below, &["--json", "check"])), expected);
     let given = dir.path().join("org-config");
     assert_eq!(
-        told(&run(
-            Path::new("/"),
-            &["--json", "--fleet", given.to_str().unwrap(), "check"]
-        )),
+        told(&run(Path::new("/"), &["--json", "--fleet", given.to_str().unwrap(), "check"])),
         expected
     );
     let nowhere = tempfile::tempdir().unwrap();
@@ -170,17 +138,10 @@ fn check_speaks_sarif_and_github() {
     let sarif = json(&run(dir.path(), &["check", "--format", "sarif"]));
     assert_eq!(sarif["version"], "2.1.0");
     let result = &sarif["runs"][0]["results"][0];
-    assert_eq!(
-        (&result["ruleId"], &result["level"]),
-        (&"AF0503".into(), &"error".into())
-    );
+    assert_eq!((&result["ruleId"], &result["level"]), (&"AF0503".into(), &"error".into()));
     let place = &result["locations"][0]["physicalLocation"]["region"];
     assert_eq!(
-        (
-            &place["startLine"],
-            &place["startColumn"],
-            &place["endColumn"]
-        ),
+        (&place["startLine"], &place["startColumn"], &place["endColumn"]),
         (&35.into(), &15.into(), &25.into())
     );
     let lines = out(&run(dir.path(), &["check", "--format", "github"]));
@@ -209,50 +170,29 @@ fn waves_are_evaluated_by_the_real_nix() {
     assert_eq!(of_waves(dir.path()), [""; 0]);
     let good = fs::read_to_string(&waves).unwrap();
     for (from, to, expected) in [
-        (
-            "\"lap-kabul\"",
-            "\"lap-kabul\" \"vm-prod\"",
-            "AF0403 waves-and-staging-hosts.nix:8",
-        ),
+        ("\"lap-kabul\"", "\"lap-kabul\" \"vm-prod\"", "AF0403 waves-and-staging-hosts.nix:8"),
         ("\"lap-kabul\"", "", "AF0402 hosts/lap-kabul.nix:1"),
-        (
-            "inherit stagingHosts;",
-            "inherit stagingHost;",
-            "AF0410 waves-and-staging-hosts.nix:",
-        ),
-        (
-            "[ \"vm-uat\" ]",
-            "[ \"vm-uat\" ",
-            "AF0410 waves-and-staging-hosts.nix:2",
-        ),
+        ("inherit stagingHosts;", "inherit stagingHost;", "AF0410 waves-and-staging-hosts.nix:"),
+        ("[ \"vm-uat\" ]", "[ \"vm-uat\" ", "AF0410 waves-and-staging-hosts.nix:2"),
         (
             "[ \"vm-uat\" ]",
             "builtins.readFile /etc/hostname",
             "AF0410 waves-and-staging-hosts.nix:1",
         ),
         ("[ \"vm-uat\" ]", "\"vm-uat\"", "AF0410"),
-        (
-            "latestWave",
-            "lastWave",
-            "AF0412 waves-and-staging-hosts.nix:1",
-        ),
+        ("latestWave", "lastWave", "AF0412 waves-and-staging-hosts.nix:1"),
     ] {
         fs::write(&waves, good.replace(from, to)).unwrap();
         let got = of_waves(dir.path());
-        assert!(
-            got.len() == 1 && got[0].starts_with(expected),
-            "{to}: {got:?}, not {expected}"
-        );
+        assert!(got.len() == 1 && got[0].starts_with(expected), "{to}: {got:?}, not {expected}");
     }
 }
 
 #[test]
 fn without_nix_the_waves_are_told_as_not_looked_into() {
     let dir = fleet();
-    let output = command(dir.path(), &["--json", "check"])
-        .env("PATH", "/nonexistent")
-        .output()
-        .unwrap();
+    let output =
+        command(dir.path(), &["--json", "check"]).env("PATH", "/nonexistent").output().unwrap();
     assert!(
         told(&output).contains(&"AF0011 waves-and-staging-hosts.nix:1".to_owned()),
         "{}",
@@ -275,10 +215,7 @@ fn a_link_out_of_the_folder_is_not_followed() {
     std::os::unix::fs::symlink("/etc", json_dir.join("etc")).unwrap();
     let output = run(dir.path(), &["--json", "check"]);
     let told = told(&output);
-    assert!(
-        told.contains(&"AF0011 json/linked.json:1".to_owned()),
-        "{told:?}"
-    );
+    assert!(told.contains(&"AF0011 json/linked.json:1".to_owned()), "{told:?}");
     assert!(!told.iter().any(|f| f.starts_with("AF0001")), "{told:?}");
 }
 
@@ -286,15 +223,9 @@ fn a_link_out_of_the_folder_is_not_followed() {
 fn explain_says_more_and_knows_all_codes() {
     let dir = tempfile::tempdir().unwrap();
     let text = out(&run(dir.path(), &["explain", "af0105"]));
-    assert!(
-        text.starts_with("AF0105 (error): a person with two profiles on one host"),
-        "{text}"
-    );
+    assert!(text.starts_with("AF0105 (error): a person with two profiles on one host"), "{text}");
     assert!(out(&run(dir.path(), &["explain"])).lines().count() > 60);
-    assert_eq!(
-        run(dir.path(), &["explain", "AF9999"]).status.code(),
-        Some(2)
-    );
+    assert_eq!(run(dir.path(), &["explain", "AF9999"]).status.code(), Some(2));
 }
 
 #[test]
@@ -302,14 +233,8 @@ fn show_and_why_tell_the_path_of_roles() {
     let dir = fleet();
     let text = out(&run(dir.path(), &["show", "host", "nuc-pap"]));
     assert!(text.contains("wave middle, branch main"), "{text}");
-    assert!(
-        text.contains("dr_amal       dockerAdmin through field_all → emr_support\n"),
-        "{text}"
-    );
-    assert!(
-        text.contains("web: relay port 52002 → port 443 here"),
-        "{text}"
-    );
+    assert!(text.contains("dr_amal       dockerAdmin through field_all → emr_support\n"), "{text}");
+    assert!(text.contains("web: relay port 52002 → port 443 here"), "{text}");
     let plan = json(&run(dir.path(), &["--json", "show", "host", "nuc-pap"]));
     let expected = serde_json::json!([{"by": "roles", "path": ["devops", "devops_core"], "as": "docker_logs"}]);
     assert_eq!(plan["access"]["bruno_dias"]["via"], expected);
@@ -318,33 +243,10 @@ fn show_and_why_tell_the_path_of_roles() {
     let expected = "nurse_lucie has docker_logs on nuc-juba:\n  docker_logs through emr_support → emr_nurses (json/users.json:";
     assert!(text.starts_with(expected), "{text}");
     let none = json(&run(dir.path(), &["--json", "why", "dr_amal", "lap-kabul"]));
-    assert_eq!(
-        (&none["can_log_in"], &none["profile"]),
-        (&false.into(), &Value::Null)
-    );
-    assert!(
-        none["but"][1]
-            .as_str()
-            .unwrap()
-            .contains("emr_support, field_all"),
-        "{none}"
-    );
-    let late = run(
-        dir.path(),
-        &[
-            "--today",
-            "2027-03-31",
-            "--json",
-            "why",
-            "ext_lena",
-            "nuc-juba",
-        ],
-    );
-    assert_eq!(
-        late.status.code(),
-        Some(2),
-        "an argument twice is wrong usage"
-    );
+    assert_eq!((&none["can_log_in"], &none["profile"]), (&false.into(), &Value::Null));
+    assert!(none["but"][1].as_str().unwrap().contains("emr_support, field_all"), "{none}");
+    let late = run(dir.path(), &["--today", "2027-03-31", "--json", "why", "ext_lena", "nuc-juba"]);
+    assert_eq!(late.status.code(), Some(2), "an argument twice is wrong usage");
 
     for (kind, name) in [("user", "ext_lena"), ("role", "hq"), ("relay", "relay-fra")] {
         let shown = json(&run(dir.path(), &["--json", "show", kind, name]));
@@ -352,11 +254,7 @@ fn show_and_why_tell_the_path_of_roles() {
     }
     let unknown = run(dir.path(), &["show", "host", "nuc-papp"]);
     assert_eq!(unknown.status.code(), Some(1));
-    assert!(
-        err(&unknown).contains("is nuc-pap meant?"),
-        "{}",
-        err(&unknown)
-    );
+    assert!(err(&unknown).contains("is nuc-pap meant?"), "{}", err(&unknown));
 }
 
 #[test]
@@ -370,14 +268,9 @@ fn configs_render_writes_the_golden_bytes() {
     let golden = fs::read(golden("outputs/python/generated-app-configs.yml")).unwrap();
     assert_eq!(fs::read(&file).unwrap(), golden);
     assert!(err(&run(dir.path(), &args)).contains("unchanged"));
-    assert_eq!(
-        run(dir.path(), &["configs", "render", "--out", "-"]).stdout,
-        golden
-    );
+    assert_eq!(run(dir.path(), &["configs", "render", "--out", "-"]).stdout, golden);
     // What would do harm is refused, and the old file stays.
-    let wards = dir
-        .path()
-        .join("org-config/app_configs/master/field/ward-configs.yml");
+    let wards = dir.path().join("org-config/app_configs/master/field/ward-configs.yml");
     edit(&wards, "path: ghost", "path: ../../etc/ghost");
     let output = run(dir.path(), &args);
     assert_eq!(output.status.code(), Some(1));
@@ -390,20 +283,13 @@ fn audit_writes_tables_page_and_json() {
     let dir = fleet();
     let to = dir.path().join("audit");
     let args = ["access", "audit", "-o", to.to_str().unwrap()];
-    assert_eq!(
-        run(dir.path(), &args).status.code(),
-        Some(2),
-        "the folder has to be there"
-    );
+    assert_eq!(run(dir.path(), &args).status.code(), Some(2), "the folder has to be there");
     fs::create_dir(&to).unwrap();
     let dry = run(dir.path(), &[&args[..], &["--dry-run"]].concat());
     assert!(dry.status.success() && fs::read_dir(&to).unwrap().next().is_none());
     assert!(run(dir.path(), &args).status.success());
     let old = fs::read(golden("outputs/audit/direct_user_host_privs.csv")).unwrap();
-    assert_eq!(
-        fs::read(to.join("direct_user_host_privs.csv")).unwrap(),
-        old
-    );
+    assert_eq!(fs::read(to.join("direct_user_host_privs.csv")).unwrap(), old);
     let effective = fs::read_to_string(to.join("effective_user_host_privs.csv")).unwrap();
     assert!(
         effective.contains("\namara_okafor,admin,admin,admin,admin,admin,admin,admin,admin,\n"),
@@ -427,11 +313,7 @@ fn audit_writes_tables_page_and_json() {
 fn audit_of_a_conflict_writes_nothing_and_says_where() {
     let dir = fleet();
     let users = dir.path().join("org-config/json/users.json");
-    edit(
-        &users,
-        "\"zoe_field\": \"fieldSupport\"",
-        "\"bruno_dias\": \"fieldSupport\"",
-    );
+    edit(&users, "\"zoe_field\": \"fieldSupport\"", "\"bruno_dias\": \"fieldSupport\"");
     let to = dir.path().join("audit");
     fs::create_dir(&to).unwrap();
     let output = run(dir.path(), &["access", "audit", "-o", to.to_str().unwrap()]);
@@ -450,9 +332,7 @@ fn git(dir: &Path, args: &[&str]) {
         .current_dir(dir)
         .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
         .args(args);
-    command
-        .env("GIT_CONFIG_GLOBAL", "/dev/null")
-        .env("GIT_CONFIG_SYSTEM", "/dev/null");
+    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
     let output = command.output().unwrap();
     assert!(output.status.success(), "git {args:?}: {}", err(&output));
 }
@@ -469,11 +349,7 @@ fn diff_tells_who_gains_or_loses_what_where() {
     let users = dir.path().join("org-config/json/users.json");
     let keys = dir.path().join("org-config/json/keys.json");
     edit(&users, "\"zoe_field\": \"fieldSupport\",", "");
-    edit(
-        &users,
-        "\"dr_amal\": \"dockerAdmin\"",
-        "\"dr_amal\": \"devops\"",
-    );
+    edit(&users, "\"dr_amal\": \"dockerAdmin\"", "\"dr_amal\": \"devops\"");
     edit(&users, "\"ext_lena\": \"2027-03-31\",", "");
     edit(
         &users,
@@ -493,44 +369,19 @@ tnl_juba has other keys:";
     // Against the files as they are, then against the next commit.
     let worktree = out(&run(dir.path(), &["access", "diff", "HEAD"]));
     assert!(worktree.starts_with(expected), "{worktree}");
-    assert!(
-        worktree.ends_with("zoe_field loses fieldSupport on nuc-juba\n"),
-        "{worktree}"
-    );
+    assert!(worktree.ends_with("zoe_field loses fieldSupport on nuc-juba\n"), "{worktree}");
     commit("after");
-    assert_eq!(
-        out(&run(dir.path(), &["access", "diff", "HEAD~1..HEAD"])),
-        worktree
-    );
-    let changes = json(&run(
-        dir.path(),
-        &["--json", "access", "diff", "HEAD~1..HEAD"],
-    ));
+    assert_eq!(out(&run(dir.path(), &["access", "diff", "HEAD~1..HEAD"])), worktree);
+    let changes = json(&run(dir.path(), &["--json", "access", "diff", "HEAD~1..HEAD"]));
     let lost = serde_json::json!({"user": "zoe_field", "change": "loses", "profile": "fieldSupport", "hosts": ["nuc-juba"]});
-    assert_eq!(
-        changes["changes"].as_array().unwrap().last().unwrap(),
-        &lost
-    );
-    let comment = out(&run(
-        dir.path(),
-        &["access", "diff", "HEAD~1..HEAD", "--format", "comment"],
-    ));
-    assert!(
-        comment.contains("| zoe\\_field | loses fieldSupport | nuc-juba |"),
-        "{comment}"
-    );
+    assert_eq!(changes["changes"].as_array().unwrap().last().unwrap(), &lost);
+    let comment = out(&run(dir.path(), &["access", "diff", "HEAD~1..HEAD", "--format", "comment"]));
+    assert!(comment.contains("| zoe\\_field | loses fieldSupport | nuc-juba |"), "{comment}");
     let same = run(dir.path(), &["access", "diff", "HEAD..HEAD"]);
     assert!(same.status.success() && same.stdout.is_empty());
-    let wrong = run(
-        dir.path(),
-        &["access", "diff", "--format=text", "nothing..HEAD"],
-    );
+    let wrong = run(dir.path(), &["access", "diff", "--format=text", "nothing..HEAD"]);
     assert_eq!(wrong.status.code(), Some(1));
-    assert!(
-        err(&wrong).contains("\"nothing\" is no revision"),
-        "{}",
-        err(&wrong)
-    );
+    assert!(err(&wrong).contains("\"nothing\" is no revision"), "{}", err(&wrong));
 }
 
 #[test]

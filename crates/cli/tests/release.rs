@@ -25,9 +25,7 @@ fn fleet() -> Field {
 fn manifest(field: &Field, release: u64) -> (Repository, Manifest) {
     let root = fs::read(field.path("keys/root.json")).unwrap();
     let repository = Repository::open(&field.path("repository")).unwrap();
-    let manifest = repository
-        .manifest(&field.trusted(&root), ReleaseId(release))
-        .unwrap();
+    let manifest = repository.manifest(&field.trusted(&root), ReleaseId(release)).unwrap();
     (repository, manifest)
 }
 
@@ -49,25 +47,15 @@ fn a_release_holds_what_hosts_need_and_prove() {
     let sealed =
         "\"bb\":\n  \"encrypted_key\": |-\n    aa\n    bb\n  \"encrypted_secrets\": |-\n    cc\n";
     field.write("org-config/secrets/generated/generated-secrets.yml", sealed);
-    let report = field
-        .run(&["release", "--keys", "keys", "--json"])
-        .code(0)
-        .json();
+    let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
     assert_eq!(
         (&report["release"], &report["packed"]["objects"]),
         (&1.into(), &3.into()),
         "{report:#}"
     );
     let (repository, manifest) = manifest(&field, 1);
-    let waves: Vec<_> = manifest
-        .waves
-        .iter()
-        .map(|w| (w.name.as_str(), w.hosts.len()))
-        .collect();
-    assert_eq!(
-        waves,
-        [("first", 1), ("middle", 0), ("final", 1), ("latest", 0)]
-    );
+    let waves: Vec<_> = manifest.waves.iter().map(|w| (w.name.as_str(), w.hosts.len())).collect();
+    assert_eq!(waves, [("first", 1), ("middle", 0), ("final", 1), ("latest", 0)]);
     let days: Vec<u32> = manifest.hosts.values().map(|h| h.fresh_days).collect();
     assert_eq!(days, [30, 90]);
     for (host, release) in &manifest.hosts {
@@ -89,10 +77,7 @@ fn a_release_holds_what_hosts_need_and_prove() {
         assert!(data.access["ann"].keys[0].starts_with("ssh-ed25519 "));
         if host.as_str() == "bb" {
             assert_eq!(
-                (
-                    data.configs["form"].path.as_str(),
-                    data.configs["form"].content.as_str()
-                ),
+                (data.configs["form"].path.as_str(), data.configs["form"].content.as_str()),
                 ("intake/form.yml", "v: 1\n")
             );
             assert_eq!(data.sealed.unwrap().encrypted_key, "aa\nbb");
@@ -106,14 +91,8 @@ fn a_release_holds_what_hosts_need_and_prove() {
 fn the_next_release_packs_only_what_is_new() {
     let field = fleet();
     field.run(&["release", "--keys", "keys"]).code(0);
-    let same = field
-        .run(&["release", "--keys", "keys", "--dry-run"])
-        .code(0)
-        .out;
-    assert!(
-        same.contains("nothing") && same.contains("would be release 2"),
-        "{same}"
-    );
+    let same = field.run(&["release", "--keys", "keys", "--dry-run"]).code(0).out;
+    assert!(same.contains("nothing") && same.contains("would be release 2"), "{same}");
 
     field.systems(&[("aa", ONE), ("bb", &TWO.replace("> $out/y", "> $out/z"))]);
     settings(
@@ -121,23 +100,14 @@ fn the_next_release_packs_only_what_is_new() {
         "[[checks]]\nname = \"up\"\nhosts = [\"aa\"]\ntype = \"file\"\npath = \"/x\"\n",
     );
     let files = field.repository();
-    let dry = field
-        .run(&["release", "--keys", "keys", "--dry-run", "--json"])
-        .code(0)
-        .json();
+    let dry = field.run(&["release", "--keys", "keys", "--dry-run", "--json"]).code(0).json();
     assert_eq!(files, field.repository(), "a dry run wrote something");
     assert_eq!(dry["hosts"]["aa"]["system_changed"], false);
     assert_eq!(dry["hosts"]["aa"]["checks"][0], "up");
     assert_eq!(dry["hosts"]["bb"]["system_changed"], true);
     assert_eq!(dry["hosts"]["bb"]["new_paths"], 1);
-    let report = field
-        .run(&["release", "--keys", "keys", "--json"])
-        .code(0)
-        .json();
-    assert_eq!(
-        (&report["release"], &report["packed"]["objects"]),
-        (&2.into(), &1.into())
-    );
+    let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
+    assert_eq!((&report["release"], &report["packed"]["objects"]), (&2.into(), &1.into()));
     let (_, one) = manifest(&field, 1);
     let (_, two) = manifest(&field, 2);
     let system = |m: &Manifest, h: &str| m.hosts[&h.parse().unwrap()].system.clone();
@@ -154,10 +124,7 @@ fn the_next_release_packs_only_what_is_new() {
     let again = field.repository();
     let needed = two.hosts.values().map(|h| h.delivery.id.hex());
     needed.for_each(|id| assert!(again.keys().any(|f| f.ends_with(&id)), "{id} is missing"));
-    assert_eq!(
-        again.keys().filter(|f| f.contains("/objects/")).count(),
-        3 + 6
-    );
+    assert_eq!(again.keys().filter(|f| f.contains("/objects/")).count(), 3 + 6);
 }
 
 #[test]
@@ -168,41 +135,21 @@ fn taking_back_needs_no_nix() {
     field.run(&["release", "--keys", "keys"]).code(0);
     field.only_programs(&["busybox"]);
     let dry = field
-        .run(&[
-            "release",
-            "--keys",
-            "keys",
-            "--like",
-            "1",
-            "--dry-run",
-            "--json",
-        ])
+        .run(&["release", "--keys", "keys", "--like", "1", "--dry-run", "--json"])
         .code(0)
         .json();
     assert_eq!(dry["hosts"]["aa"]["system_changed"], true);
     assert_eq!(dry["hosts"]["bb"]["system_changed"], false);
-    let ran = field
-        .run(&["release", "--keys", "keys", "--like", "1"])
-        .code(0);
-    assert!(
-        ran.out.contains("release 3 with the systems of release 1"),
-        "{}",
-        ran.out
-    );
+    let ran = field.run(&["release", "--keys", "keys", "--like", "1"]).code(0);
+    assert!(ran.out.contains("release 3 with the systems of release 1"), "{}", ran.out);
     let (_, one) = manifest(&field, 1);
     let (_, three) = manifest(&field, 3);
     assert_eq!(
         (three.like, &three.hosts, &three.waves),
         (Some(ReleaseId(1)), &one.hosts, &one.waves)
     );
-    let ran = field
-        .run(&["release", "--keys", "keys", "--like", "9"])
-        .code(2);
-    assert!(
-        ran.err.contains("no release 9") && ran.err.contains("1 to 3"),
-        "{}",
-        ran.err
-    );
+    let ran = field.run(&["release", "--keys", "keys", "--like", "9"]).code(2);
+    assert!(ran.err.contains("no release 9") && ran.err.contains("1 to 3"), "{}", ran.err);
 }
 
 #[test]
@@ -211,45 +158,23 @@ fn a_host_that_fails_stops_the_release_unless_it_is_left_out() {
     field.systems(&[("aa", ONE), ("bb", r#"throw "no disk""#)]);
     let files = field.repository();
     let ran = field.run(&["release", "--keys", "keys"]).code(3);
-    assert!(
-        ran.err.contains("bb") && ran.err.contains("no disk"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("bb") && ran.err.contains("no disk"), "{}", ran.err);
     assert!(ran.err.contains("--without-failed"), "{}", ran.err);
-    assert_eq!(
-        files,
-        field.repository(),
-        "a refused release wrote something"
-    );
-    let report = field
-        .run(&["release", "--keys", "keys", "--without-failed", "--json"])
-        .code(0)
-        .json();
+    assert_eq!(files, field.repository(), "a refused release wrote something");
+    let report =
+        field.run(&["release", "--keys", "keys", "--without-failed", "--json"]).code(0).json();
     assert_eq!(report["failed"]["bb"]["reason"], "no disk");
     let (_, manifest) = manifest(&field, 1);
     assert_eq!(manifest.hosts.len(), 1);
-    assert!(
-        manifest
-            .waves
-            .iter()
-            .all(|w| w.hosts.iter().all(|h| h.as_str() == "aa"))
-    );
+    assert!(manifest.waves.iter().all(|w| w.hosts.iter().all(|h| h.as_str() == "aa")));
 }
 
 #[test]
 fn what_cannot_be_right_is_refused_before_anything_is_built() {
     let field = fleet();
-    settings(
-        &field,
-        "[[checks]]\nname = \"web\"\ntype = \"tcp\"\naddress = \"{ip}:80\"\n",
-    );
+    settings(&field, "[[checks]]\nname = \"web\"\ntype = \"tcp\"\naddress = \"{ip}:80\"\n");
     let ran = field.run(&["release", "--keys", "keys"]).code(3);
-    assert!(
-        ran.err.contains("{ip}") && ran.err.contains("vars"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("{ip}") && ran.err.contains("vars"), "{}", ran.err);
     settings(&field, "");
     let keys = fs::read_to_string(field.path("org-config/json/keys.json")).unwrap();
     field.write("org-config/json/keys.json", "{\"keys\": 7}");
@@ -262,29 +187,19 @@ fn what_cannot_be_right_is_refused_before_anything_is_built() {
     field.write("org-config/json/keys.json", &keys);
     let ran = field.run(&["release", "--keys", "nowhere"]).code(2);
     assert!(ran.err.contains("nowhere/root.json"), "{}", ran.err);
-    field
-        .run(&["keys", "init", "--out", "sea", "--fleet-name", "sea"])
-        .code(0);
+    field.run(&["keys", "init", "--out", "sea", "--fleet-name", "sea"]).code(0);
     let ran = field.run(&["release", "--keys", "sea"]).code(3);
     assert!(ran.err.contains("for the fleet sea"), "{}", ran.err);
     let lock = fs::File::create(field.path("repository/.lock")).unwrap();
     lock.lock().unwrap();
     let ran = field.run(&["release", "--keys", "keys"]).code(3);
-    assert!(
-        ran.err.contains("at work in this repository"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("at work in this repository"), "{}", ran.err);
     drop(lock);
     let timestamp = field.path("repository/metadata/timestamp.json");
     field.run(&["release", "--keys", "keys"]).code(0);
     fs::write(&timestamp, "{}").unwrap();
     let ran = field.run(&["release", "--keys", "keys"]).code(3);
-    assert!(
-        ran.err.contains("not in order") && ran.err.contains("backup"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("not in order") && ran.err.contains("backup"), "{}", ran.err);
 }
 
 #[test]
@@ -298,31 +213,20 @@ fn a_store_path_that_was_changed_is_not_packed() {
     fs::set_permissions(&file, permissions).unwrap();
     fs::write(&file, "tampered\n").unwrap();
     let ran = field.run(&["release", "--keys", "keys"]).code(1);
-    assert!(
-        ran.err.contains("is not what was built") && ran.err.contains("repair"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("is not what was built") && ran.err.contains("repair"), "{}", ran.err);
     assert!(!field.path("repository/metadata/timestamp.json").exists());
 }
 
 #[test]
 fn refreshing_signs_anew_and_makes_no_release() {
     let field = fleet();
-    field
-        .run(&["release", "--keys", "keys", "--refresh"])
-        .code(3);
+    field.run(&["release", "--keys", "keys", "--refresh"]).code(3);
     field.run(&["release", "--keys", "keys"]).code(0);
     let timestamp = field.path("repository/metadata/timestamp.json");
     let before = std::fs::read(&timestamp).unwrap();
-    field
-        .run(&["release", "--keys", "keys", "--refresh", "--dry-run"])
-        .code(0);
+    field.run(&["release", "--keys", "keys", "--refresh", "--dry-run"]).code(0);
     assert_eq!(std::fs::read(&timestamp).unwrap(), before);
-    let said = field
-        .run(&["release", "--keys", "keys", "--refresh", "--json"])
-        .code(0)
-        .json();
+    let said = field.run(&["release", "--keys", "keys", "--refresh", "--json"]).code(0).json();
     assert_eq!(said["refreshed"], 1, "{said}");
     assert_ne!(std::fs::read(&timestamp).unwrap(), before);
     let (_, manifest) = manifest(&field, 1);

@@ -35,30 +35,16 @@ impl Office {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let office = Self {
-            net: Net::new(),
-            dir,
-            agent,
-            person,
-            robot,
-        };
+        let office = Self { net: Net::new(), dir, agent, person, robot };
         wait_for("ssh-agent", SOON, || socket.exists());
         let mut add = office.command("ssh-add");
-        assert!(
-            add.arg("-q")
-                .arg(&office.person.path)
-                .status()
-                .unwrap()
-                .success()
-        );
+        assert!(add.arg("-q").arg(&office.person.path).status().unwrap().success());
         office
     }
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command
-            .env("SSH_AUTH_SOCK", self.dir.path().join("agent"))
-            .stdin(Stdio::null());
+        command.env("SSH_AUTH_SOCK", self.dir.path().join("agent")).stdin(Stdio::null());
         command
     }
 
@@ -102,10 +88,7 @@ impl Office {
         let no_port = json!({"remote_forward_port": 0, "public_key": relays.public});
         let own = json!({"remote_forward_port": 2001, "public_key": clinic.public});
         let hosts = json!({"clinic": own, "bru": no_port, "fra": no_port});
-        write(
-            "json/tunnels.d/tunnels.json",
-            json!({"tunnels": {"per-host": hosts}}).to_string(),
-        );
+        write("json/tunnels.d/tunnels.json", json!({"tunnels": {"per-host": hosts}}).to_string());
         let servers = json!({
             "bru": {"addresses": ["10.77.1.2"], "ports": [22, 443]},
             "fra": {"addresses": ["10.77.2.2"], "ports": [22, 443]},
@@ -193,9 +176,7 @@ fn people_find_the_relay_on_which_the_host_is() {
     office.net.cable(2, &relays[1].net);
     host.net.cable(3, &relays[1].net);
     let mut tunnel = tunnel(&host, &clinic_key.path, "10.77.3.2");
-    wait_for("the host's tunnel", SOON, || {
-        relays[1].greeting(2001).is_some()
-    });
+    wait_for("the host's tunnel", SOON, || relays[1].greeting(2001).is_some());
 
     let done = office.afield(&["ssh", "amara@clinic", "echo", "hello;", "exit", "7"]);
     assert_eq!(
@@ -214,10 +195,7 @@ fn people_find_the_relay_on_which_the_host_is() {
     // Plain ssh with the file to include.
     let out = keys.path().join("include");
     let done = office.afield(&["ssh-config", "--out", out.to_str().unwrap()]);
-    assert!(
-        done.status.success() && text(&done.stdout).contains("3 hosts"),
-        "{done:?}"
-    );
+    assert!(done.status.success() && text(&done.stdout).contains("3 hosts"), "{done:?}");
     let mut plain = office.command("timeout");
     plain
         .args(["60", "ssh", "-F"])
@@ -232,9 +210,7 @@ fn people_find_the_relay_on_which_the_host_is() {
     // An impostor on the host's port is found out by the host's own key.
     tunnel.kill().unwrap();
     tunnel.wait().unwrap();
-    wait_for("the port is free", SOON, || {
-        relays[1].greeting(2001).is_none()
-    });
+    wait_for("the port is free", SOON, || relays[1].greeting(2001).is_none());
     let done = office.afield(&["ssh", "amara@clinic", "true"]);
     assert_eq!(done.status.code(), Some(255));
     assert!(
@@ -246,21 +222,12 @@ fn people_find_the_relay_on_which_the_host_is() {
     let impostor = SshRelay::with_key(&host_script(&people), Some(&other_key));
     impostor.net.cable(4, &relays[1].net);
     let mut false_tunnel = self::tunnel(&impostor, &clinic_key.path, "10.77.4.2");
-    wait_for("the impostor's tunnel", SOON, || {
-        relays[1].greeting(2001).is_some()
-    });
+    wait_for("the impostor's tunnel", SOON, || relays[1].greeting(2001).is_some());
     let done = office.afield(&["ssh", "amara@clinic", "echo", "trusted"]);
     false_tunnel.kill().unwrap();
     false_tunnel.wait().unwrap();
-    assert_eq!(
-        (text(&done.stdout).as_str(), done.status.code()),
-        ("", Some(255))
-    );
-    assert!(
-        text(&done.stderr).contains("Host key verification failed"),
-        "{}",
-        text(&done.stderr)
-    );
+    assert_eq!((text(&done.stdout).as_str(), done.status.code()), ("", Some(255)));
+    assert!(text(&done.stderr).contains("Host key verification failed"), "{}", text(&done.stderr));
 }
 
 fn forward(office: &Office) {
@@ -272,14 +239,8 @@ fn forward(office: &Office) {
         "--local",
         "4022",
     ]);
-    let mut forward = office
-        .net
-        .enter(|| command.stderr(Stdio::null()).spawn().unwrap());
-    let is_open = || {
-        office
-            .net
-            .enter(|| std::net::TcpStream::connect("127.0.0.1:4022").is_ok())
-    };
+    let mut forward = office.net.enter(|| command.stderr(Stdio::null()).spawn().unwrap());
+    let is_open = || office.net.enter(|| std::net::TcpStream::connect("127.0.0.1:4022").is_ok());
     wait_for("the forwarded port", SOON, is_open);
     forward.kill().unwrap();
     forward.wait().unwrap();
@@ -311,35 +272,17 @@ fn deploy_hook(office: &Office, clinic: &SshKey, relay: &SshKey) {
             "--sshrelay_port",
             "22",
         ];
-        let rest = [
-            "--keyfile",
-            &key,
-            "--known-hosts",
-            &known,
-            "--timeout",
-            "20",
-        ];
+        let rest = ["--keyfile", &key, "--known-hosts", &known, "--timeout", "20"];
         office.afield(&[&start[..], &rest[..], more].concat())
     };
     let done = hook(&["--command", "test $(id -un) = robot"]);
-    assert_eq!(
-        text(&done.stdout),
-        "tunnelled_2001: done\n",
-        "{}",
-        text(&done.stderr)
-    );
+    assert_eq!(text(&done.stdout), "tunnelled_2001: done\n", "{}", text(&done.stderr));
     assert_eq!(done.status.code(), Some(0));
     // Those that cannot be reached are listed, the others done, and the exit code tells.
     let done = hook(&["--command", "true", "--fixedtunnelports", "2002 70000"]);
     let said = text(&done.stdout);
-    assert!(
-        said.contains("tunnelled_2001: done\ntunnelled_2002: FAILED: unreachable: "),
-        "{said}"
-    );
-    assert!(
-        said.contains("tunnelled_70000: FAILED: no such port"),
-        "{said}"
-    );
+    assert!(said.contains("tunnelled_2001: done\ntunnelled_2002: FAILED: unreachable: "), "{said}");
+    assert!(said.contains("tunnelled_70000: FAILED: no such port"), "{said}");
     assert_eq!(done.status.code(), Some(1));
     let done = hook(&["--command", "exit 3"]);
     assert!(

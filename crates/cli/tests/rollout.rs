@@ -62,10 +62,7 @@ fn stand_in(looks: Vec<Value>, order: (u16, Value)) -> StandIn {
                 "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                 answer.len()
             );
-            reader
-                .get_mut()
-                .write_all((head + &answer).as_bytes())
-                .unwrap();
+            reader.get_mut().write_all((head + &answer).as_bytes()).unwrap();
         }
     });
     StandIn { address, orders }
@@ -136,14 +133,8 @@ fn orders_are_signed_and_say_what_was_asked() {
     let changes = json!({ "changes": [{ "is": "reached", "wave": "first", "release": 3 }] });
     let hub = stand_in(vec![stopped()], (200, changes));
     let field = fleet(&hub);
-    let dry = field
-        .run(&["rollout", "start", "--keys", "keys", "--dry-run"])
-        .code(0);
-    assert!(
-        dry.out.contains("would order: start release 3"),
-        "{}",
-        dry.out
-    );
+    let dry = field.run(&["rollout", "start", "--keys", "keys", "--dry-run"]).code(0);
+    assert!(dry.out.contains("would order: start release 3"), "{}", dry.out);
     assert!(orders(&hub, &field).is_empty());
 
     let ran = field.run(&["rollout", "start", "--keys", "keys"]).code(0);
@@ -169,16 +160,8 @@ fn orders_are_signed_and_say_what_was_asked() {
         field.run(&["rollout", verb, "--keys", "keys"]).code(0);
     }
     let orders = orders(&hub, &field);
-    assert!(
-        orders
-            .iter()
-            .all(|o| o.fleet.as_str() == "test" && o.expires > o.issued)
-    );
-    assert!(
-        orders
-            .windows(2)
-            .all(|pair| pair[0].issued < pair[1].issued)
-    );
+    assert!(orders.iter().all(|o| o.fleet.as_str() == "test" && o.expires > o.issued));
+    assert!(orders.windows(2).all(|pair| pair[0].issued < pair[1].issued));
     let actions: Vec<Action> = orders.into_iter().map(|o| o.action).collect();
     let Action::Start { release, policy } = &actions[0] else {
         panic!("{actions:?}");
@@ -190,14 +173,8 @@ fn orders_are_signed_and_say_what_was_asked() {
     let Action::Start { release, policy } = &actions[1] else {
         panic!("{actions:?}");
     };
-    assert_eq!(
-        (*release, policy.soak, policy.healthy_percent),
-        (ReleaseId(2), Span::secs(60), 50)
-    );
-    assert_eq!(
-        actions[2..],
-        [Action::Pause, Action::Resume, Action::Cancel]
-    );
+    assert_eq!((*release, policy.soak, policy.healthy_percent), (ReleaseId(2), Span::secs(60), 50));
+    assert_eq!(actions[2..], [Action::Pause, Action::Resume, Action::Cancel]);
 }
 
 #[test]
@@ -212,21 +189,10 @@ fn what_the_hub_refuses_is_told_with_its_remedy() {
         "{}",
         ran.err
     );
-    let ran = field
-        .run(&["rollout", "pause", "--keys", "nowhere"])
-        .code(1);
+    let ran = field.run(&["rollout", "pause", "--keys", "nowhere"]).code(1);
     assert!(ran.err.contains("operator.pem"), "{}", ran.err);
     field.run(&["rollout", "pause"]).code(2);
-    field
-        .run(&[
-            "rollout",
-            "start",
-            "--keys",
-            "keys",
-            "--healthy-percent",
-            "0",
-        ])
-        .code(2);
+    field.run(&["rollout", "start", "--keys", "keys", "--healthy-percent", "0"]).code(2);
 }
 
 #[test]
@@ -236,37 +202,15 @@ fn waiting_ends_when_the_rollout_does() {
     let hub = stand_in(vec![running.clone(), done], (200, json!({})));
     let field = fleet(&hub);
     let ran = field.run(&["rollout", "status", "--wait"]).code(0);
-    assert!(
-        ran.out.contains("rollout of release 3: done"),
-        "{}",
-        ran.out
-    );
+    assert!(ran.out.contains("rollout of release 3: done"), "{}", ran.out);
 
     let hub = stand_in(vec![running.clone(), stopped()], (200, json!({})));
-    let ran = field
-        .run(&["rollout", "status", "--wait", "--hub", &hub.address])
-        .code(1);
-    assert!(
-        ran.out.contains("stopped: bb failed: check web"),
-        "{}",
-        ran.out
-    );
+    let ran = field.run(&["rollout", "status", "--wait", "--hub", &hub.address]).code(1);
+    assert!(ran.out.contains("stopped: bb failed: check web"), "{}", ran.out);
 
     let hub = stand_in(vec![running], (200, json!({})));
-    field
-        .run(&[
-            "rollout",
-            "status",
-            "--wait",
-            "--timeout",
-            "0s",
-            "--hub",
-            &hub.address,
-        ])
-        .code(1);
-    let ran = field
-        .run(&["rollout", "status", "--json", "--hub", &hub.address])
-        .code(0);
+    field.run(&["rollout", "status", "--wait", "--timeout", "0s", "--hub", &hub.address]).code(1);
+    let ran = field.run(&["rollout", "status", "--json", "--hub", &hub.address]).code(0);
     assert_eq!(ran.json()["waves"][1]["name"], "middle");
 }
 
@@ -304,17 +248,11 @@ release 3 failed 2 min ago; the host went back to the last good one
 note: the clock was set back
 ";
     assert_eq!(one, golden);
-    assert_eq!(
-        field.run(&["status", "aa", "--json"]).code(0).json()["running"],
-        3
-    );
+    assert_eq!(field.run(&["status", "aa", "--json"]).code(0).json()["running"], 3);
     field.run(&["status", "--fail"]).code(1);
     field.run(&["status", "aa", "--fail"]).code(0);
     let coloured = field.run(&["status", "--color", "always"]).code(0).out;
-    assert!(
-        coloured.contains("\u{1b}[31;1mrolled-back\u{1b}[0m"),
-        "{coloured:?}"
-    );
+    assert!(coloured.contains("\u{1b}[31;1mrolled-back\u{1b}[0m"), "{coloured:?}");
     let ran = field.run(&["status", "cc"]).code(2);
     assert!(ran.err.contains("no host cc"), "{}", ran.err);
 }
@@ -326,19 +264,13 @@ fn a_hub_that_is_not_there_or_none_is_said() {
     drop(listener);
     let field = Field::new(&[("aa", "null")]);
     let ran = field.run(&["status", "--hub", &address]).code(1);
-    assert!(
-        ran.err.contains("cannot be reached") && ran.err.contains("ssh -L"),
-        "{}",
-        ran.err
-    );
+    assert!(ran.err.contains("cannot be reached") && ran.err.contains("ssh -L"), "{}", ran.err);
     let ran = field.run(&["status"]).code(2);
     assert!(ran.err.contains("names no hub"), "{}", ran.err);
     let other = stand_in(vec![json!("hello")], (200, json!({})));
     let ran = field.run(&["status", "--hub", &other.address]).code(1);
     assert!(ran.err.contains("is not a hub"), "{}", ran.err);
     // TLS is there: a plain server is no TLS server, and that is an error, not a crash.
-    let ran = field
-        .run(&["status", "--hub", &other.address.replace("http:", "https:")])
-        .code(1);
+    let ran = field.run(&["status", "--hub", &other.address.replace("http:", "https:")]).code(1);
     assert!(ran.err.contains("cannot be reached"), "{}", ran.err);
 }

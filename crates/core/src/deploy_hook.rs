@@ -58,17 +58,8 @@ pub fn messages(event: &str) -> Result<Vec<String>, HookError> {
         return Ok(vec![event.to_owned()]);
     }
     let event: Value = serde_json::from_str(event).map_err(|e| HookError::Event(e.to_string()))?;
-    let commits = event
-        .get("commits")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let message = |commit: &Value| {
-        commit
-            .get("message")
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
+    let commits = event.get("commits").and_then(Value::as_array).into_iter().flatten();
+    let message = |commit: &Value| commit.get("message").and_then(Value::as_str).map(str::to_owned);
     Ok(commits.filter_map(message).collect())
 }
 
@@ -98,9 +89,7 @@ pub fn targets(event: &str, fixed_hosts: &str, fixed_ports: &str) -> Result<Targ
         targets.direct.insert(host.to_owned());
     }
     for port in fixed_ports.split_whitespace() {
-        targets
-            .ports
-            .insert(port.parse().map_err(|_| HookError::Port(port.to_owned()))?);
+        targets.ports.insert(port.parse().map_err(|_| HookError::Port(port.to_owned()))?);
     }
     for message in messages(event)? {
         targets.ports.extend(ports(&message));
@@ -111,13 +100,7 @@ pub fn targets(event: &str, fixed_hosts: &str, fixed_ports: &str) -> Result<Targ
 impl Through {
     /// The command that connects to `%h:%p` through the relay.
     pub fn proxy_command(&self) -> String {
-        let Self {
-            relay,
-            user,
-            port,
-            key,
-            timeout,
-        } = self;
+        let Self { relay, user, port, key, timeout } = self;
         format!(
             "ssh -W %h:%p -i {key} -p {port} -o ConnectTimeout={timeout} -o StrictHostKeyChecking=yes -l {user} {relay}"
         )
@@ -126,10 +109,7 @@ impl Through {
 
 /// The inventory that the older tool writes for Ansible; JSON is YAML too.
 pub fn inventory(targets: &Targets, through: &Through) -> Value {
-    let direct = targets
-        .direct
-        .iter()
-        .map(|host| (host.clone(), Value::Null));
+    let direct = targets.direct.iter().map(|host| (host.clone(), Value::Null));
     let ports = targets.ports.iter();
     let tunnelled =
         ports.map(|port| (format!("tunnelled_{port}"), json!({ "ansible_port": port })));
@@ -158,10 +138,7 @@ mod tests {
         let gitlab = r#"{"object_kind": "push", "commits": [{"id": "1", "message": "a (x-nixos:rebuild:relay_port:2001)"}]}"#;
         let plain = "Fix\n\n(x-nixos:rebuild:relay_port:2001)\n";
         for event in [gitlab, plain] {
-            assert_eq!(
-                targets(event, "", "").unwrap().ports,
-                BTreeSet::from([2001])
-            );
+            assert_eq!(targets(event, "", "").unwrap().ports, BTreeSet::from([2001]));
         }
         assert_eq!(
             targets(r#"{"ref": "refs/tags/v1", "commits": null}"#, "", "").unwrap(),
@@ -177,9 +154,6 @@ mod tests {
             targets("", "-oProxyCommand=x", "").unwrap_err(),
             HookError::Host("-oProxyCommand=x".into())
         );
-        assert_eq!(
-            targets("", "", "3001 30x1").unwrap_err(),
-            HookError::Port("30x1".into())
-        );
+        assert_eq!(targets("", "", "3001 30x1").unwrap_err(), HookError::Port("30x1".into()));
     }
 }

@@ -108,12 +108,8 @@ impl Health {
 impl Failure {
     /// The failure that a report tells of, if it does and names a release.
     fn of(report: &Report, time: Timestamp) -> Option<Self> {
-        let failing: Vec<CheckResult> = report
-            .checks
-            .iter()
-            .filter(|c| !c.passed)
-            .cloned()
-            .collect();
+        let failing: Vec<CheckResult> =
+            report.checks.iter().filter(|c| !c.passed).cloned().collect();
         let (release, kind, why, log) = match &report.event {
             Event::Unhealthy => {
                 let why = said_by(&failing);
@@ -126,26 +122,13 @@ impl Failure {
             _ => return None,
         };
         let checks = failing.into_iter().take(MAX_CHECKS).map(clipped).collect();
-        let log = log[log.len().saturating_sub(MAX_LOG_LINES)..]
-            .iter()
-            .map(|l| clip(l))
-            .collect();
-        Some(Self {
-            release,
-            kind,
-            why: clip(&why),
-            log,
-            checks,
-            time,
-        })
+        let log = log[log.len().saturating_sub(MAX_LOG_LINES)..].iter().map(|l| clip(l)).collect();
+        Some(Self { release, kind, why: clip(&why), log, checks, time })
     }
 }
 
 fn clipped(check: CheckResult) -> CheckResult {
-    CheckResult {
-        saw: clip(&check.saw),
-        ..check
-    }
+    CheckResult { saw: clip(&check.saw), ..check }
 }
 
 /// Failing checks in a sentence.
@@ -153,9 +136,6 @@ pub fn said_by(failing: &[CheckResult]) -> String {
     if failing.is_empty() {
         return "it says that it is not healthy, and names no check".into();
     }
-    let text: Vec<_> = failing
-        .iter()
-        .map(|c| format!("check {}: {}", c.name, c.saw))
-        .collect();
+    let text: Vec<_> = failing.iter().map(|c| format!("check {}: {}", c.name, c.saw)).collect();
     clip(&text.join("; "))
 }

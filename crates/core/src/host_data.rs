@@ -190,9 +190,7 @@ impl HostData {
 pub fn stays_inside(path: &str) -> bool {
     !path.is_empty()
         && !path.contains('\0')
-        && path
-            .split('/')
-            .all(|part| !part.is_empty() && part != "." && part != "..")
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
 }
 
 fn overlap(a: &str, b: &str) -> bool {
@@ -206,19 +204,12 @@ mod tests {
     use super::*;
 
     fn data(paths: &[&str]) -> HostData {
-        let file = |path: &str| ConfigFile {
-            path: path.into(),
-            content: String::new(),
-        };
+        let file = |path: &str| ConfigFile { path: path.into(), content: String::new() };
         HostData {
             format: 1,
             host: "clinic".parse().unwrap(),
             checks: vec![],
-            configs: paths
-                .iter()
-                .enumerate()
-                .map(|(i, p)| (format!("c{i}"), file(p)))
-                .collect(),
+            configs: paths.iter().enumerate().map(|(i, p)| (format!("c{i}"), file(p))).collect(),
             access: BTreeMap::new(),
             sealed: None,
         }
@@ -228,21 +219,9 @@ mod tests {
     fn configs_stay_in_their_folder_and_apart() {
         let host = "clinic".parse().unwrap();
         assert_eq!(data(&["a/b.yml", "a/c.yml"]).validate(&host), Ok(()));
-        for bad in [
-            "/etc/passwd",
-            "../x",
-            "a/../../x",
-            "",
-            "a//b",
-            "a/",
-            "./a",
-            "a\0b",
-        ] {
+        for bad in ["/etc/passwd", "../x", "a/../../x", "", "a//b", "a/", "./a", "a\0b"] {
             let found = data(&[bad]).validate(&host);
-            assert!(
-                matches!(found, Err(DataFlaw::Escape { .. })),
-                "{bad:?} gave {found:?}"
-            );
+            assert!(matches!(found, Err(DataFlaw::Escape { .. })), "{bad:?} gave {found:?}");
         }
         let clash = |p: &[&str]| matches!(data(p).validate(&host), Err(DataFlaw::Clash(..)));
         assert!(clash(&["a", "a/b"]) && clash(&["a/b", "a"]) && clash(&["a", "a"]));
@@ -256,13 +235,6 @@ mod tests {
             r#"{"name":"web","type":"http","url":"http://127.0.0.1/","tries":3,"deadline":"2s"}"#;
         let check: Check = serde_json::from_str(json).unwrap();
         assert_eq!((check.tries, check.deadline), (3, Span::secs(2)));
-        assert!(matches!(
-            check.probe,
-            Probe::Http {
-                status: 200,
-                contains: None,
-                ..
-            }
-        ));
+        assert!(matches!(check.probe, Probe::Http { status: 200, contains: None, .. }));
     }
 }

@@ -275,9 +275,7 @@ mod tests {
     fn store_paths_keep_to_the_store() {
         let ok = "/nix/store/00000000000000000000000000000000-busybox-1.35";
         assert_eq!(
-            ok.parse::<StorePath>()
-                .map(|p| p.name().to_owned())
-                .as_deref(),
+            ok.parse::<StorePath>().map(|p| p.name().to_owned()).as_deref(),
             Ok("busybox-1.35")
         );
         for bad in [

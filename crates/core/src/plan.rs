@@ -223,70 +223,35 @@ fn keep(facts: &Facts, why: String) -> Plan {
     // What was there before the first release is not Afield's to put back.
     let never_touched = facts.good.release.is_none() && facts.quarantined.is_empty();
     if put_back.is_empty() || never_touched {
-        return Plan {
-            why,
-            steps: vec![Step::Watch],
-        };
+        return Plan { why, steps: vec![Step::Watch] };
     }
-    let mut steps = vec![Step::Begin {
-        to: facts.good.clone(),
-        direction: Direction::Back,
-    }];
+    let mut steps = vec![Step::Begin { to: facts.good.clone(), direction: Direction::Back }];
     steps.extend(put_back);
     steps.extend([Step::Prove, Step::Commit]);
-    Plan {
-        why: format!("{why}; the host drifted, and is put back"),
-        steps,
-    }
+    Plan { why: format!("{why}; the host drifted, and is put back"), steps }
 }
 
 fn as_generation(target: &Target) -> Generation {
     let (release, system, data) = (target.release, target.system.clone(), target.data);
-    Generation {
-        release: Some(release),
-        system: Some(system),
-        data: Some(data),
-    }
+    Generation { release: Some(release), system: Some(system), data: Some(data) }
 }
 
 fn advance(facts: &Facts, target: &Target) -> Plan {
     let mut steps = Vec::new();
     let missing = &target.missing;
     if !missing.is_empty() {
-        let needed = missing
-            .iter()
-            .map(|m| m.nar_size + m.object.size - m.here.min(m.object.size))
-            .sum();
+        let needed =
+            missing.iter().map(|m| m.nar_size + m.object.size - m.here.min(m.object.size)).sum();
         if needed > facts.free {
             let why = format!("release {} does not fit", target.release);
-            return Plan {
-                why,
-                steps: vec![
-                    Step::Lack {
-                        needed,
-                        free: facts.free,
-                    },
-                    Step::Watch,
-                ],
-            };
+            return Plan { why, steps: vec![Step::Lack { needed, free: facts.free }, Step::Watch] };
         }
-        let bytes = missing
-            .iter()
-            .map(|m| m.object.size.saturating_sub(m.here))
-            .sum();
-        steps.push(Step::Fetch {
-            missing: missing.clone(),
-            bytes,
-        });
-        steps.push(Step::Import {
-            missing: missing.clone(),
-        });
+        let bytes = missing.iter().map(|m| m.object.size.saturating_sub(m.here)).sum();
+        steps.push(Step::Fetch { missing: missing.clone(), bytes });
+        steps.push(Step::Import { missing: missing.clone() });
     }
     let to = as_generation(target);
-    steps.push(Step::Begin {
-        to: to.clone(),
-        direction: Direction::Forward,
-    });
+    steps.push(Step::Begin { to: to.clone(), direction: Direction::Forward });
     steps.extend(changes(facts, &to));
     steps.extend([Step::Prove, Step::Commit]);
     let why = if facts.current == to.system {
@@ -299,36 +264,23 @@ fn advance(facts: &Facts, target: &Target) -> Plan {
 
 /// Data before system, since the system's services read it.
 fn changes(facts: &Facts, to: &Generation) -> Vec<Step> {
-    let data = to
-        .data
-        .filter(|_| facts.data != to.data)
-        .map(|data| Step::ApplyData { data });
+    let data = to.data.filter(|_| facts.data != to.data).map(|data| Step::ApplyData { data });
     let system = to.system.clone().filter(|_| facts.current != to.system);
-    data.into_iter()
-        .chain(system.map(|system| Step::Activate { system }))
-        .collect()
+    data.into_iter().chain(system.map(|system| Step::Activate { system })).collect()
 }
 
 /// An attempt is finished before anything new is begun.
 fn finish(facts: &Facts, attempt: &Attempt) -> Plan {
-    let release = attempt
-        .to
-        .release
-        .map_or("the first state".into(), |r| format!("release {r}"));
+    let release = attempt.to.release.map_or("the first state".into(), |r| format!("release {r}"));
     let mut steps = Vec::new();
     match (facts.activation, &attempt.to.system) {
         (Activation::Running, Some(system)) => {
-            steps.push(Step::Await {
-                system: system.clone(),
-            });
+            steps.push(Step::Await { system: system.clone() });
         }
         (Activation::Ended, _) => {
             steps.extend(changes(
                 facts,
-                &Generation {
-                    system: facts.current.clone(),
-                    ..attempt.to.clone()
-                },
+                &Generation { system: facts.current.clone(), ..attempt.to.clone() },
             ));
         }
         _ if attempt.activations >= MAX_ATTEMPTS => {
@@ -338,10 +290,7 @@ fn finish(facts: &Facts, attempt: &Attempt) -> Plan {
                 Direction::Forward => Step::RollBack { why: why.clone() },
                 Direction::Back => Step::GiveUp { why: why.clone() },
             };
-            return Plan {
-                why,
-                steps: vec![step],
-            };
+            return Plan { why, steps: vec![step] };
         }
         _ => steps.extend(changes(facts, &attempt.to)),
     }
@@ -350,8 +299,5 @@ fn finish(facts: &Facts, attempt: &Attempt) -> Plan {
         Direction::Forward => "to",
         Direction::Back => "back to",
     };
-    Plan {
-        why: format!("an earlier run was on the way {way} {release}"),
-        steps,
-    }
+    Plan { why: format!("an earlier run was on the way {way} {release}"), steps }
 }

@@ -127,65 +127,38 @@ impl Profile {
 
     /// The profile of a name that `users.json` may use.
     pub fn named(name: &str) -> Option<Profile> {
-        Profile::NAMED
-            .into_iter()
-            .find(|profile| profile.name() == name)
+        Profile::NAMED.into_iter().find(|profile| profile.name() == name)
     }
 
     /// The table of spec §2.
     pub fn rights(self) -> Rights {
         let row = NONE;
         match self {
-            Profile::Admin => Rights {
-                groups: &["wheel", "docker"],
-                sudo: Sudo::All,
-                root_keys: true,
-                ..row
-            },
-            Profile::DockerAdmin => Rights {
-                groups: &["docker"],
-                ..row
-            },
-            Profile::LocalDockerAdmin => Rights {
-                tunnel: false,
-                groups: &["docker"],
-                ..row
-            },
+            Profile::Admin => {
+                Rights { groups: &["wheel", "docker"], sudo: Sudo::All, root_keys: true, ..row }
+            }
+            Profile::DockerAdmin => Rights { groups: &["docker"], ..row },
+            Profile::LocalDockerAdmin => Rights { tunnel: false, groups: &["docker"], ..row },
             Profile::Devops => Rights {
                 groups: &["docker", "systemd-journal"],
                 sudo: Sudo::Commands(&DEVOPS),
                 ..row
             },
-            Profile::FieldSupport => Rights {
-                groups: &["systemd-journal"],
-                sudo: Sudo::Commands(&FIELD_SUPPORT),
-                ..row
-            },
-            Profile::DockerLogs => Rights {
-                groups: &["systemd-journal"],
-                sudo: Sudo::Commands(&DOCKER_LOGS),
-                ..row
-            },
+            Profile::FieldSupport => {
+                Rights { groups: &["systemd-journal"], sudo: Sudo::Commands(&FIELD_SUPPORT), ..row }
+            }
+            Profile::DockerLogs => {
+                Rights { groups: &["systemd-journal"], sudo: Sudo::Commands(&DOCKER_LOGS), ..row }
+            }
             Profile::RemoteTunnelWithShell => row,
-            Profile::LocalShell => Rights {
-                tunnel: false,
-                ..row
-            },
-            Profile::RemoteTunnel => Rights {
-                shell: false,
-                ..row
-            },
-            Profile::RemoteTunnelMonitor => Rights {
-                shell: false,
-                lists_tunnels: true,
-                relays_only: true,
-                ..row
-            },
-            Profile::Robot => Rights {
-                sudo: Sudo::Commands(&START_UPGRADE),
-                starts_deployments: true,
-                ..row
-            },
+            Profile::LocalShell => Rights { tunnel: false, ..row },
+            Profile::RemoteTunnel => Rights { shell: false, ..row },
+            Profile::RemoteTunnelMonitor => {
+                Rights { shell: false, lists_tunnels: true, relays_only: true, ..row }
+            }
+            Profile::Robot => {
+                Rights { sudo: Sudo::Commands(&START_UPGRADE), starts_deployments: true, ..row }
+            }
         }
     }
 }

@@ -57,10 +57,9 @@ fn size_hint(value: &Value<'_>) -> usize {
     match value {
         Value::Str(text) => 2 * text.len() + 16,
         Value::List(items) => items.iter().map(size_hint).sum::<usize>() + 16,
-        Value::Map(map) => map
-            .iter()
-            .map(|(key, value)| 2 * key.len() + 16 + size_hint(value))
-            .sum(),
+        Value::Map(map) => {
+            map.iter().map(|(key, value)| 2 * key.len() + 16 + size_hint(value)).sum()
+        }
         _ => 24,
     }
 }
@@ -96,14 +95,7 @@ struct Writer {
 
 impl Writer {
     fn new(out: String, strings: Strings) -> Self {
-        Self {
-            out,
-            strings,
-            column: 0,
-            after_blank: true,
-            only_indent: true,
-            open_ended: false,
-        }
+        Self { out, strings, column: 0, after_blank: true, only_indent: true, open_ended: false }
     }
 
     fn finish(mut self) -> String {
@@ -197,8 +189,7 @@ impl Writer {
             self.line_break();
         }
         if self.column < indent {
-            self.out
-                .extend(std::iter::repeat_n(' ', indent - self.column));
+            self.out.extend(std::iter::repeat_n(' ', indent - self.column));
             self.column = indent;
             self.after_blank = true;
         }

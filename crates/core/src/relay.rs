@@ -40,10 +40,9 @@ PerSourceMaxStartups 50
 LoginGraceTime 60
 ",
     );
-    for (user, forwarding, other) in [
-        ("tunnel", "remote", "PermitOpen none"),
-        ("tunneller", "local", "PermitListen none"),
-    ] {
+    for (user, forwarding, other) in
+        [("tunnel", "remote", "PermitOpen none"), ("tunneller", "local", "PermitListen none")]
+    {
         text.push_str(&format!(
             "
 Match User {user}
@@ -103,9 +102,7 @@ grep -qsi '^[[:space:]]*include[[:space:]].*/etc/ssh/sshd_config.d/' /etc/ssh/ss
         (SSHD_FILE.to_owned(), sshd_config(ports)),
     ] {
         let text = lines.trim_end();
-        script.push_str(&format!(
-            "cat >{path}.new <<'AFIELD_END'\n{text}\nAFIELD_END\n"
-        ));
+        script.push_str(&format!("cat >{path}.new <<'AFIELD_END'\n{text}\nAFIELD_END\n"));
     }
     script.push_str(&format!(
         "# The keys count from here on, for each new connection. sshd does not look again at those that stand: if a key is
@@ -156,19 +153,13 @@ mod tests {
         assert!(tunnel.contains("AllowTcpForwarding remote\n    PermitOpen none\n"));
         assert!(tunneller.contains("AllowTcpForwarding local\n    PermitListen none\n"));
         for section in [tunnel, tunneller] {
-            for closed in [
-                "MaxSessions 0",
-                "PermitTTY no",
-                "AllowAgentForwarding no",
-                "X11Forwarding no",
-            ] {
+            for closed in
+                ["MaxSessions 0", "PermitTTY no", "AllowAgentForwarding no", "X11Forwarding no"]
+            {
                 assert!(section.contains(closed), "{closed} is missing in {section}");
             }
         }
-        assert!(
-            !global.contains("Forwarding"),
-            "other accounts keep what they have"
-        );
+        assert!(!global.contains("Forwarding"), "other accounts keep what they have");
         assert_eq!(all, "all\n");
     }
 

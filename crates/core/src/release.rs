@@ -179,10 +179,7 @@ impl Closure {
                 return Err(Flaw::Duplicate(info.path.clone()));
             }
             if let Some(r) = info.references.iter().find(|r| !seen.contains(r)) {
-                return Err(Flaw::NotClosed {
-                    path: info.path.clone(),
-                    reference: r.clone(),
-                });
+                return Err(Flaw::NotClosed { path: info.path.clone(), reference: r.clone() });
             }
         }
         if !seen.contains(system) {
@@ -218,9 +215,7 @@ impl Delivery {
             }
             Offer::Unknown => None,
         });
-        usable
-            .min_by_key(|(object, _)| object.size)
-            .ok_or_else(|| Flaw::NoOffer(path.clone()))
+        usable.min_by_key(|(object, _)| object.size).ok_or_else(|| Flaw::NoOffer(path.clone()))
     }
 }
 
@@ -230,9 +225,7 @@ mod tests {
     use super::*;
 
     fn path(n: u8) -> StorePath {
-        format!("/nix/store/{}-p{n}", "0".repeat(32))
-            .parse()
-            .unwrap()
+        format!("/nix/store/{}-p{n}", "0".repeat(32)).parse().unwrap()
     }
 
     fn info(n: u8, refs: &[u8]) -> PathInfo {
@@ -249,18 +242,9 @@ mod tests {
         let check = |paths: Vec<PathInfo>| Closure { format: 1, paths }.validate(&path(2));
         assert_eq!(check(vec![info(1, &[]), info(2, &[1, 2])]), Ok(()));
         let order = check(vec![info(2, &[1]), info(1, &[])]);
-        assert_eq!(
-            order,
-            Err(Flaw::NotClosed {
-                path: path(2),
-                reference: path(1)
-            })
-        );
+        assert_eq!(order, Err(Flaw::NotClosed { path: path(2), reference: path(1) }));
         assert_eq!(check(vec![info(1, &[])]), Err(Flaw::NoSystem(path(2))));
-        assert_eq!(
-            check(vec![info(1, &[]), info(1, &[])]),
-            Err(Flaw::Duplicate(path(1)))
-        );
+        assert_eq!(check(vec![info(1, &[]), info(1, &[])]), Err(Flaw::Duplicate(path(1))));
     }
 
     #[test]
@@ -278,21 +262,13 @@ mod tests {
 
     #[test]
     fn a_patch_counts_only_with_all_its_bases() {
-        let object = |size| ObjectRef {
-            id: ObjectId::of(b"x"),
-            size,
-        };
-        let base = |n| Base {
-            path: path(n),
-            nar_hash: NarHash::of(&[n]),
-        };
+        let object = |size| ObjectRef { id: ObjectId::of(b"x"), size };
+        let base = |n| Base { path: path(n), nar_hash: NarHash::of(&[n]) };
         let patch = |size, bases: &[u8]| Offer::Patch {
             object: object(size),
             bases: bases.iter().map(|n| base(*n)).collect(),
         };
-        let full = Offer::Full {
-            object: object(100),
-        };
+        let full = Offer::Full { object: object(100) };
         let offers = vec![full, patch(5, &[2, 3]), patch(9, &[2]), patch(200, &[])];
         let text = serde_json::to_string(&offers).unwrap();
         assert!(text.contains(r#"{"kind":"patch","object":{"#), "{text}");
@@ -304,10 +280,7 @@ mod tests {
             let has = |b: &Base| has.iter().any(|n| *b == base(*n));
             delivery.best(&path(1), has).unwrap().0.size
         };
-        assert_eq!(
-            (best(&[2, 3]), best(&[2]), best(&[3]), best(&[])),
-            (5, 9, 100, 100)
-        );
+        assert_eq!((best(&[2, 3]), best(&[2]), best(&[3]), best(&[])), (5, 9, 100, 100));
         assert_eq!(delivery.full(&path(1)).unwrap().size, 100);
     }
 
@@ -323,16 +296,10 @@ mod tests {
             #[serde(other)]
             Unknown,
         }
-        let object = ObjectRef {
-            id: ObjectId::of(b"x"),
-            size: 3,
-        };
+        let object = ObjectRef { id: ObjectId::of(b"x"), size: 3 };
         let patch = Offer::Patch {
             object: object.clone(),
-            bases: vec![Base {
-                path: path(2),
-                nar_hash: NarHash::of(b"y"),
-            }],
+            bases: vec![Base { path: path(2), nar_hash: NarHash::of(b"y") }],
         };
         let text = serde_json::to_string(&[patch, Offer::Full { object }]).unwrap();
         let old: Vec<OldOffer> = serde_json::from_str(&text).unwrap();

@@ -54,17 +54,10 @@ impl Route {
     /// Finds it in a host's plan.
     pub fn of(plan: &HostPlan) -> Result<Self, NoWay> {
         let host = plan.host.clone();
-        let itself = plan
-            .relays
-            .iter()
-            .find(|(name, _)| name.as_str() == host.as_str());
+        let itself = plan.relays.iter().find(|(name, _)| name.as_str() == host.as_str());
         if let Some((_, relay)) = itself {
             let (host_key, way) = (relay.public_key.clone(), Way::Direct(relay.clone()));
-            return Ok(Self {
-                host,
-                host_key,
-                way,
-            });
+            return Ok(Self { host, host_key, way });
         }
         let Some(tunnel) = &plan.tunnel else {
             return Err(NoWay::NoTunnel(host));
@@ -77,15 +70,8 @@ impl Route {
         if plan.relays.is_empty() {
             return Err(NoWay::NoRelays);
         }
-        let way = Way::Tunnel {
-            port,
-            relays: plan.relays.clone(),
-        };
-        Ok(Self {
-            host,
-            host_key,
-            way,
-        })
+        let way = Way::Tunnel { port, relays: plan.relays.clone() };
+        Ok(Self { host, host_key, way })
     }
 
     /// The name under which the host's key stands in `known_hosts`.
@@ -149,10 +135,8 @@ pub fn pass_arguments(
         "ProxyCommand=none".to_owned(),
         "ClearAllForwardings=yes".to_owned(),
     ];
-    let mut arguments: Vec<String> = options
-        .into_iter()
-        .flat_map(|o| ["-o".to_owned(), o])
-        .collect();
+    let mut arguments: Vec<String> =
+        options.into_iter().flat_map(|o| ["-o".to_owned(), o]).collect();
     arguments.extend([
         "-p".to_owned(),
         relay_port.to_string(),
@@ -217,11 +201,8 @@ mod tests {
     #[test]
     fn the_file_to_include_pins_each_host() {
         let route = Route::of(&plan("clinic", tunnel(Some("ssh-ed25519 HOST")))).unwrap();
-        let text = ssh_config(
-            &[route],
-            |r| format!("afield connect {}", r.host),
-            "/home/a b/known_hosts",
-        );
+        let text =
+            ssh_config(&[route], |r| format!("afield connect {}", r.host), "/home/a b/known_hosts");
         let expected = "
 Host clinic
     ProxyCommand afield connect clinic

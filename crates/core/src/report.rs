@@ -114,17 +114,12 @@ pub fn clip(text: &str) -> String {
 /// The last [`MAX_LOG_LINES`] lines of a text, each clipped.
 pub fn tail(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-    lines[lines.len().saturating_sub(MAX_LOG_LINES)..]
-        .iter()
-        .map(|l| clip(l))
-        .collect()
+    lines[lines.len().saturating_sub(MAX_LOG_LINES)..].iter().map(|l| clip(l)).collect()
 }
 
 /// The checks that failed, in a sentence; `None` if all passed.
 pub fn failing(checks: &[CheckResult]) -> Option<String> {
     let failed = checks.iter().filter(|c| !c.passed);
-    let texts: Vec<_> = failed
-        .map(|c| format!("check {}: {}", c.name, c.saw))
-        .collect();
+    let texts: Vec<_> = failed.map(|c| format!("check {}: {}", c.name, c.saw)).collect();
     (!texts.is_empty()).then(|| texts.join("; "))
 }

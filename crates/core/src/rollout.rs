@@ -39,10 +39,7 @@ fn default_percent() -> u8 {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            soak: default_soak(),
-            healthy_percent: default_percent(),
-        }
+        Self { soak: default_soak(), healthy_percent: default_percent() }
     }
 }
 
@@ -179,23 +176,9 @@ impl Rollout {
     /// signed assignments, and the waves of the newest of them. A wave counts as having reached only what
     /// all of its hosts were assigned, so that one host that moved between waves draws none after it.
     pub fn recover(waves: &[Wave], assigned: BTreeMap<HostName, ReleaseId>) -> Self {
-        let least = |wave: &Wave| {
-            wave.hosts
-                .iter()
-                .filter_map(|h| assigned.get(h))
-                .min()
-                .copied()
-        };
-        let reached = waves
-            .iter()
-            .filter_map(|w| Some((w.name.clone(), least(w)?)))
-            .collect();
-        Self {
-            waves: waves.to_vec(),
-            reached,
-            assigned,
-            active: None,
-        }
+        let least = |wave: &Wave| wave.hosts.iter().filter_map(|h| assigned.get(h)).min().copied();
+        let reached = waves.iter().filter_map(|w| Some((w.name.clone(), least(w)?))).collect();
+        Self { waves: waves.to_vec(), reached, assigned, active: None }
     }
 
     /// Follows an operator's order. `waves` are those of the release to start.
@@ -228,10 +211,7 @@ impl Rollout {
         if let Some(newest) = self.newest()
             && (newest > release || (newest == release && !self.unfinished(release, waves)))
         {
-            return Err(OrderError::Older {
-                wanted: release,
-                newest,
-            });
+            return Err(OrderError::Older { wanted: release, newest });
         }
         self.waves = waves.to_vec();
         self.active = Some(Active {
@@ -246,11 +226,7 @@ impl Rollout {
 
     /// The newest release that was handed out to anyone.
     fn newest(&self) -> Option<ReleaseId> {
-        self.reached
-            .values()
-            .chain(self.assigned.values())
-            .max()
-            .copied()
+        self.reached.values().chain(self.assigned.values()).max().copied()
     }
 
     /// Whether a hub that was rebuilt finds a release half handed out; it may be started once more.
@@ -271,11 +247,7 @@ impl Rollout {
         let active = self.active.as_mut().ok_or(OrderError::Nothing)?;
         if !may(&active.status) {
             let (release, status) = (active.release, active.status.word());
-            return Err(OrderError::Pointless {
-                release,
-                status,
-                verb,
-            });
+            return Err(OrderError::Pointless { release, status, verb });
         }
         active.status = to;
         Ok(())
@@ -293,31 +265,18 @@ impl Rollout {
 
     /// The decision: stops, lets one wave follow, or ends. Call it again until it changes nothing.
     pub fn decide(&mut self, hosts: &BTreeMap<HostName, Health>) -> Option<Change> {
-        let active = self
-            .active
-            .as_mut()
-            .filter(|a| a.status == Status::Running)?;
+        let active = self.active.as_mut().filter(|a| a.status == Status::Running)?;
         let release = active.release;
         // In every wave, also those behind one that is not good at the moment.
-        if let Some((host, why)) = self
-            .waves
-            .iter()
-            .find_map(|w| first_failure(w, active, hosts))
-        {
-            active.status = Status::Stopped {
-                host: host.clone(),
-                why: why.clone(),
-            };
+        if let Some((host, why)) = self.waves.iter().find_map(|w| first_failure(w, active, hosts)) {
+            active.status = Status::Stopped { host: host.clone(), why: why.clone() };
             return Some(Change::Stopped { host, why });
         }
         for wave in &self.waves {
             let reached = self.reached.entry(wave.name.clone()).or_default();
             if *reached < release {
                 *reached = release;
-                return Some(Change::Reached {
-                    wave: wave.name.clone(),
-                    release,
-                });
+                return Some(Change::Reached { wave: wave.name.clone(), release });
             }
             if !is_good(wave, active, hosts) {
                 return None;
@@ -373,16 +332,12 @@ impl Status {
 }
 
 fn counted<'a>(wave: &'a Wave, active: &'a Active) -> impl Iterator<Item = &'a HostName> {
-    wave.hosts
-        .iter()
-        .filter(|h| !active.passed_over.contains(*h))
+    wave.hosts.iter().filter(|h| !active.passed_over.contains(*h))
 }
 
 fn healthy(wave: &Wave, active: &Active, hosts: &BTreeMap<HostName, Health>) -> usize {
     let soaked = |h: &Health| h.soaked(active.release, active.policy.soak);
-    counted(wave, active)
-        .filter(|h| hosts.get(*h).is_some_and(soaked))
-        .count()
+    counted(wave, active).filter(|h| hosts.get(*h).is_some_and(soaked)).count()
 }
 
 fn needed(wave: &Wave, active: &Active) -> usize {

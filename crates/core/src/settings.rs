@@ -86,11 +86,7 @@ pub struct Trust {
 
 impl Default for Trust {
     fn default() -> Self {
-        Self {
-            root_days: 730,
-            release_days: 180,
-            assignment_days: 30,
-        }
+        Self { root_days: 730, release_days: 180, assignment_days: 30 }
     }
 }
 
@@ -108,10 +104,7 @@ pub struct DeclaredCheck {
 impl TryFrom<serde_json::Map<String, serde_json::Value>> for DeclaredCheck {
     type Error = String;
     fn try_from(mut keys: serde_json::Map<String, serde_json::Value>) -> Result<Self, String> {
-        let kind = keys
-            .get("type")
-            .and_then(|t| t.as_str())
-            .unwrap_or_default();
+        let kind = keys.get("type").and_then(|t| t.as_str()).unwrap_or_default();
         let own: &[&str] = match kind {
             "http" => &["url", "status", "contains"],
             "tcp" => &["address"],
@@ -121,9 +114,8 @@ impl TryFrom<serde_json::Map<String, serde_json::Value>> for DeclaredCheck {
             _ => return Err("a check's type is http, tcp, command, unit or file".into()),
         };
         let all = ["name", "type", "hosts", "deadline", "tries", "pause", "log"];
-        if let Some(key) = keys
-            .keys()
-            .find(|k| !own.contains(&k.as_str()) && !all.contains(&k.as_str()))
+        if let Some(key) =
+            keys.keys().find(|k| !own.contains(&k.as_str()) && !all.contains(&k.as_str()))
         {
             let own = own.join(", ");
             return Err(format!(
@@ -131,9 +123,7 @@ impl TryFrom<serde_json::Map<String, serde_json::Value>> for DeclaredCheck {
                 all.join(", ")
             ));
         }
-        let hosts = keys
-            .remove("hosts")
-            .unwrap_or_else(|| serde_json::Value::Array(Vec::new()));
+        let hosts = keys.remove("hosts").unwrap_or_else(|| serde_json::Value::Array(Vec::new()));
         let hosts = serde_json::from_value(hosts).map_err(|e| format!("hosts: {e}"))?;
         let check = serde_json::from_value(keys.into()).map_err(|e| e.to_string())?;
         Ok(Self { hosts, check })
@@ -166,11 +156,7 @@ impl Settings {
     /// The checks of a host, with its values put in.
     pub fn checks_of(&self, host: &HostName) -> Result<Vec<Check>, UnknownVar> {
         let mine = |c: &&DeclaredCheck| c.hosts.is_empty() || c.hosts.contains(host);
-        self.checks
-            .iter()
-            .filter(mine)
-            .map(|c| self.fill(host, &c.check))
-            .collect()
+        self.checks.iter().filter(mine).map(|c| self.fill(host, &c.check)).collect()
     }
 
     /// Days that an assignment for a host stays valid.
@@ -206,9 +192,8 @@ impl Settings {
         let mut rest = text.as_str();
         while let Some((before, after)) = rest.split_once('{') {
             out.push_str(before);
-            let found = after
-                .split_once('}')
-                .and_then(|(n, tail)| Some((n.parse::<Name>().ok()?, tail)));
+            let found =
+                after.split_once('}').and_then(|(n, tail)| Some((n.parse::<Name>().ok()?, tail)));
             let Some((name, tail)) = found else {
                 out.push('{');
                 rest = after;
@@ -220,11 +205,7 @@ impl Settings {
                 None if name.as_str() == "host" => out.push_str(host.as_str()),
                 None => {
                     let var = name.as_str().to_owned();
-                    return Err(UnknownVar {
-                        host: host.clone(),
-                        check: check.clone(),
-                        var,
-                    });
+                    return Err(UnknownVar { host: host.clone(), check: check.clone(), var });
                 }
             }
             rest = tail;
@@ -248,14 +229,7 @@ mod tests {
             r#"{"name":"web","type":"http","url":"http://x/","contains":"ok","hosts":["ab"]}"#;
         assert_eq!(parse(good).unwrap().hosts.len(), 1);
         let error = parse(&good.replace("contains", "contain")).unwrap_err();
-        assert!(
-            error.contains("contain") && error.contains("url, status, contains"),
-            "{error}"
-        );
-        assert!(
-            parse(&good.replace("http\"", "htp\""))
-                .unwrap_err()
-                .contains("type is http")
-        );
+        assert!(error.contains("contain") && error.contains("url, status, contains"), "{error}");
+        assert!(parse(&good.replace("http\"", "htp\"")).unwrap_err().contains("type is http"));
     }
 }

@@ -192,15 +192,8 @@ impl Envelope {
         let payload = serde_json::to_string(document)?;
         let signature = key.0.sign(&signed_bytes(D::KIND, &payload));
         let sig = HEXLOWER.encode(&signature.to_bytes());
-        let signatures = vec![Signature {
-            key: key.public(),
-            sig,
-        }];
-        Ok(Self {
-            kind: D::KIND.to_owned(),
-            payload,
-            signatures,
-        })
+        let signatures = vec![Signature { key: key.public(), sig }];
+        Ok(Self { kind: D::KIND.to_owned(), payload, signatures })
     }
 
     /// Reads an envelope; says nothing about who signed it.
@@ -223,17 +216,11 @@ impl Envelope {
         threshold: usize,
     ) -> Result<D, OpenError> {
         if self.kind != D::KIND {
-            return Err(OpenError::WrongKind {
-                found: self.kind.clone(),
-                wanted: D::KIND,
-            });
+            return Err(OpenError::WrongKind { found: self.kind.clone(), wanted: D::KIND });
         }
         let valid = self.valid_signers(trusted)?;
         if valid < threshold.max(1) {
-            return Err(OpenError::Threshold {
-                valid,
-                threshold: threshold.max(1),
-            });
+            return Err(OpenError::Threshold { valid, threshold: threshold.max(1) });
         }
         serde_json::from_str(&self.payload).map_err(|e| OpenError::Malformed(e.to_string()))
     }
@@ -241,9 +228,7 @@ impl Envelope {
     fn valid_signers(&self, trusted: &[PublicKey]) -> Result<usize, OpenError> {
         if self.signatures.len() > MAX_SIGNATURES {
             let n = self.signatures.len();
-            return Err(OpenError::Malformed(format!(
-                "{n} signatures, at most {MAX_SIGNATURES}"
-            )));
+            return Err(OpenError::Malformed(format!("{n} signatures, at most {MAX_SIGNATURES}")));
         }
         let message = signed_bytes(&self.kind, &self.payload);
         let mut seen = BTreeSet::new();
@@ -289,29 +274,14 @@ mod tests {
         let trusted = [key(1).public()];
         assert_eq!(sealed.open::<Note>(&trusted, 1), Ok(Note("hello".into())));
         let stranger = sealed.open::<Note>(&[key(2).public()], 1);
-        assert_eq!(
-            stranger,
-            Err(OpenError::Threshold {
-                valid: 0,
-                threshold: 1
-            })
-        );
+        assert_eq!(stranger, Err(OpenError::Threshold { valid: 0, threshold: 1 }));
         let mut changed = sealed.clone();
         changed.payload = changed.payload.replace("hello", "hallo");
-        assert!(matches!(
-            changed.open::<Note>(&trusted, 1),
-            Err(OpenError::Threshold { .. })
-        ));
-        assert!(matches!(
-            sealed.open::<Other>(&trusted, 1),
-            Err(OpenError::WrongKind { .. })
-        ));
+        assert!(matches!(changed.open::<Note>(&trusted, 1), Err(OpenError::Threshold { .. })));
+        assert!(matches!(sealed.open::<Other>(&trusted, 1), Err(OpenError::WrongKind { .. })));
         let mut relabelled = sealed;
         relabelled.kind = "other".into();
-        assert!(matches!(
-            relabelled.open::<Other>(&trusted, 1),
-            Err(OpenError::Threshold { .. })
-        ));
+        assert!(matches!(relabelled.open::<Other>(&trusted, 1), Err(OpenError::Threshold { .. })));
     }
 
     #[test]
@@ -323,12 +293,6 @@ mod tests {
         assert_eq!(twice, Err(OpenError::DuplicateSignature(key(1).public())));
         sealed.signatures.pop();
         let alone = sealed.open::<Note>(&trusted, 2);
-        assert_eq!(
-            alone,
-            Err(OpenError::Threshold {
-                valid: 1,
-                threshold: 2
-            })
-        );
+        assert_eq!(alone, Err(OpenError::Threshold { valid: 1, threshold: 2 }));
     }
 }

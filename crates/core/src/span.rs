@@ -41,17 +41,11 @@ impl FromStr for Span {
             text: text.chars().take(80).collect(),
             rule: "it is a whole number with s, m, h or d, as in 30s, up to 100 years",
         };
-        let (unit, factor) = UNITS
-            .into_iter()
-            .find(|(u, _)| text.ends_with(*u))
-            .ok_or_else(wrong)?;
+        let (unit, factor) =
+            UNITS.into_iter().find(|(u, _)| text.ends_with(*u)).ok_or_else(wrong)?;
         let number = text.strip_suffix(unit).ok_or_else(wrong)?;
         let number: u64 = number.parse().map_err(|_| wrong())?;
-        number
-            .checked_mul(factor)
-            .filter(|n| *n <= LIMIT)
-            .map(Self)
-            .ok_or_else(wrong)
+        number.checked_mul(factor).filter(|n| *n <= LIMIT).map(Self).ok_or_else(wrong)
     }
 }
 
@@ -84,26 +78,11 @@ mod tests {
 
     #[test]
     fn spans_round_trip_and_refuse_nonsense() {
-        for (text, secs) in [
-            ("30s", 30),
-            ("10m", 600),
-            ("2h", 7200),
-            ("3d", 259_200),
-            ("0s", 0),
-        ] {
+        for (text, secs) in [("30s", 30), ("10m", 600), ("2h", 7200), ("3d", 259_200), ("0s", 0)] {
             assert_eq!(text.parse(), Ok(Span(secs)));
             assert_eq!(Span(secs).to_string(), text);
         }
-        for bad in [
-            "",
-            "s",
-            "10",
-            "-1s",
-            "1.5h",
-            "99999999999999999999d",
-            "1dd",
-            "40000d",
-        ] {
+        for bad in ["", "s", "10", "-1s", "1.5h", "99999999999999999999d", "1dd", "40000d"] {
             assert!(bad.parse::<Span>().is_err(), "{bad} was taken");
         }
     }

@@ -224,29 +224,17 @@ fn waves<'a>(sight: &Sight<'a>, newest: Option<&'a Manifest>) -> &'a [Wave] {
 /// The hosts of the newest release, and those that still have an older one from the repository.
 fn names<'a>(sight: &Sight<'a>, newest: Option<&'a Manifest>) -> BTreeSet<&'a HostName> {
     let still = |host: &HostName, release: &ReleaseId| {
-        sight
-            .manifests
-            .get(release)
-            .is_some_and(|m| m.hosts.contains_key(host))
+        sight.manifests.get(release).is_some_and(|m| m.hosts.contains_key(host))
     };
     let assigned = sight.rollout.assigned.iter();
-    let old = assigned
-        .filter(|(host, release)| still(host, release))
-        .map(|(host, _)| host);
-    newest
-        .into_iter()
-        .flat_map(|m| m.hosts.keys())
-        .chain(old)
-        .collect()
+    let old = assigned.filter(|(host, release)| still(host, release)).map(|(host, _)| host);
+    newest.into_iter().flat_map(|m| m.hosts.keys()).chain(old).collect()
 }
 
 fn wave(sight: &Sight<'_>, wave: &Wave) -> WaveStatus {
     let health = |h: &HostName| sight.records.get(h).map(|r| &r.health);
-    let hosts: BTreeMap<_, _> = wave
-        .hosts
-        .iter()
-        .filter_map(|h| Some((h.clone(), health(h)?.clone())))
-        .collect();
+    let hosts: BTreeMap<_, _> =
+        wave.hosts.iter().filter_map(|h| Some((h.clone(), health(h)?.clone()))).collect();
     let active = sight.rollout.active.as_ref().map(|a| a.release);
     let runs = |h: &&Health| active.is_some() && h.release == active;
     let (healthy, needed) = sight.rollout.progress(wave, &hosts);
@@ -273,18 +261,14 @@ fn host(
         let wave = waves.iter().find(|w| w.hosts.contains(name));
         wave.map(|w| w.name.clone())
     };
-    let mut notes: Vec<String> = last
-        .map(|r| r.notes.iter().map(|n| clip(n)).collect())
-        .unwrap_or_default();
+    let mut notes: Vec<String> =
+        last.map(|r| r.notes.iter().map(|n| clip(n)).collect()).unwrap_or_default();
     if let Some(manifest) = newest.filter(|m| !m.hosts.contains_key(name)) {
         let release = manifest.release;
-        notes.push(format!(
-            "release {release} has nothing for it: it was removed, or not built"
-        ));
+        notes.push(format!("release {release} has nothing for it: it was removed, or not built"));
     }
-    let (state, says) = record.map_or((State::NeverSeen, String::new()), |r| {
-        state(r, assigned, sight.now)
-    });
+    let (state, says) =
+        record.map_or((State::NeverSeen, String::new()), |r| state(r, assigned, sight.now));
     HostStatus {
         host: name.clone(),
         wave: stands_in(waves).or_else(|| stands_in(&newest?.waves)),
@@ -326,45 +310,28 @@ fn state(record: &Record, assigned: Option<ReleaseId>, now: Timestamp) -> (State
     let report = &record.last;
     let failed = record.health.failed.as_ref();
     match &report.event {
-        Event::Updating { to, done, total } => (
-            State::Updating,
-            format!("release {to}: {} of {}", bytes(*done), bytes(*total)),
-        ),
+        Event::Updating { to, done, total } => {
+            (State::Updating, format!("release {to}: {} of {}", bytes(*done), bytes(*total)))
+        }
         Event::Refused { code, why } => (State::Refused, clip(&format!("{code}: {why}"))),
-        Event::RolledBack { from, why, .. } => (
-            State::RolledBack,
-            clip(&format!("release {from} failed: {why}")),
-        ),
-        Event::Stuck { from, why, .. } => (
-            State::Stuck,
-            clip(&format!("release {from} failed, going back too: {why}")),
-        ),
+        Event::RolledBack { from, why, .. } => {
+            (State::RolledBack, clip(&format!("release {from} failed: {why}")))
+        }
+        Event::Stuck { from, why, .. } => {
+            (State::Stuck, clip(&format!("release {from} failed, going back too: {why}")))
+        }
         Event::Unhealthy => {
-            let failing: Vec<_> = report
-                .checks
-                .iter()
-                .filter(|c| !c.passed)
-                .cloned()
-                .collect();
+            let failing: Vec<_> = report.checks.iter().filter(|c| !c.passed).cloned().collect();
             let stuck = failed.is_some_and(|f| f.kind == FailureKind::Stuck);
-            (
-                if stuck {
-                    State::Stuck
-                } else {
-                    State::Unhealthy
-                },
-                said_by(&failing),
-            )
+            (if stuck { State::Stuck } else { State::Unhealthy }, said_by(&failing))
         }
         Event::Healthy => match (failed, assigned) {
-            (Some(f), _) if assigned <= Some(f.release) => (
-                State::RolledBack,
-                format!("release {} failed: {}", f.release, f.why),
-            ),
-            (_, Some(assigned)) if report.release < Some(assigned) => (
-                State::Waiting,
-                format!("release {assigned} is not there yet"),
-            ),
+            (Some(f), _) if assigned <= Some(f.release) => {
+                (State::RolledBack, format!("release {} failed: {}", f.release, f.why))
+            }
+            (_, Some(assigned)) if report.release < Some(assigned) => {
+                (State::Waiting, format!("release {assigned} is not there yet"))
+            }
             _ => (State::Healthy, String::new()),
         },
     }
@@ -390,11 +357,7 @@ pub fn bytes(n: u64) -> String {
     let tenths = (u128::from(n) * 10) >> (10 * power);
     let (whole, tenth) = (tenths / 10, tenths % 10);
     let unit = UNITS[power as usize - 1];
-    if whole < 100 {
-        format!("{whole}.{tenth} {unit}")
-    } else {
-        format!("{whole} {unit}")
-    }
+    if whole < 100 { format!("{whole}.{tenth} {unit}") } else { format!("{whole} {unit}") }
 }
 
 /// The hub's answer to `POST /v1/reports`.

@@ -23,14 +23,9 @@ pub struct Now {
 pub fn now(system: Timestamp, seen: Option<Timestamp>, built: Timestamp) -> Now {
     let floor = seen.map_or(built, |seen| seen.max(built));
     if system >= floor {
-        return Now {
-            time: system,
-            note: None,
-        };
+        return Now { time: system, note: None };
     }
-    let late = system
-        .checked_add(SLACK_HOURS.hours())
-        .is_ok_and(|t| t < floor);
+    let late = system.checked_add(SLACK_HOURS.hours()).is_ok_and(|t| t < floor);
     let note = late.then(|| {
         format!("the clock says {system}, but it is {floor} at least; set the clock or its battery right")
     });
@@ -52,13 +47,7 @@ mod tests {
         assert!(dead_battery.note.unwrap().contains("1970"));
         assert_eq!(now(t("1970-01-01T00:00:00Z"), None, built).time, built);
         let right = now(t("2026-12-01T00:00:00Z"), seen, built);
-        assert_eq!(
-            right,
-            Now {
-                time: t("2026-12-01T00:00:00Z"),
-                note: None
-            }
-        );
+        assert_eq!(right, Now { time: t("2026-12-01T00:00:00Z"), note: None });
         assert_eq!(now(t("2026-10-31T23:59:00Z"), seen, built).note, None);
     }
 }

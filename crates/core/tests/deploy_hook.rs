@@ -9,11 +9,7 @@ use serde_json::Value;
 fn cases() -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let shared = std::env::var_os("AFIELD_SHARED").map(PathBuf::from);
-    let places = [
-        shared,
-        Some(root.join("../shared")),
-        Some("/work/shared".into()),
-    ];
+    let places = [shared, Some(root.join("../shared")), Some("/work/shared".into())];
     let found = places.into_iter().flatten().find(|place| place.is_dir());
     found.expect("the golden data is missing: put it beside the repository as shared/, or set AFIELD_SHARED").join("golden/outputs/deploy-inventory")
 }
@@ -26,10 +22,7 @@ fn inventories_are_those_of_the_older_tool() {
         let read = |name: &str| std::fs::read_to_string(case.join(name));
         let arguments: Vec<String> = serde_json::from_str(&read("args.json").unwrap()).unwrap();
         let argument = |name: &str| {
-            let at = arguments
-                .iter()
-                .position(|a| *a == format!("--{name}"))
-                .unwrap();
+            let at = arguments.iter().position(|a| *a == format!("--{name}")).unwrap();
             arguments[at + 1].clone()
         };
         let through = Through {
@@ -40,20 +33,11 @@ fn inventories_are_those_of_the_older_tool() {
             timeout: argument("timeout").parse().unwrap(),
         };
         let event = read(&argument("eventlog")).unwrap();
-        let found = targets(
-            &event,
-            &argument("fixedhosts"),
-            &argument("fixedtunnelports"),
-        );
+        let found = targets(&event, &argument("fixedhosts"), &argument("fixedtunnelports"));
         match read("inventory.json") {
             Ok(golden) => {
                 let golden: Value = serde_json::from_str(&golden).unwrap();
-                assert_eq!(
-                    inventory(&found.unwrap(), &through),
-                    golden,
-                    "{}",
-                    case.display()
-                );
+                assert_eq!(inventory(&found.unwrap(), &through), golden, "{}", case.display());
             }
             // Refused by both; ours names the port and says what to give instead.
             Err(_) => {

@@ -92,10 +92,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
 }
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name)
-        .ok()
-        .and_then(|value| value.parse().ok())
-        .unwrap_or(default)
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 #[test]
@@ -117,16 +114,8 @@ fn mutated_files_never_make_it_panic_or_hang() {
         let begin = Instant::now();
         let (fleet, findings) = load(&sources).check(TODAY);
         resolve(&fleet);
-        assert!(
-            begin.elapsed() < Duration::from_secs(5),
-            "a round took {:?}",
-            begin.elapsed()
-        );
-        assert!(
-            findings
-                .windows(2)
-                .all(|f| (&f[0].file, f[0].line) <= (&f[1].file, f[1].line))
-        );
+        assert!(begin.elapsed() < Duration::from_secs(5), "a round took {:?}", begin.elapsed());
+        assert!(findings.windows(2).all(|f| (&f[0].file, f[0].line) <= (&f[1].file, f[1].line)));
         rounds += 1;
     }
     assert!(rounds > 0);
@@ -136,10 +125,7 @@ fn mutated_files_never_make_it_panic_or_hang() {
 fn files_made_to_exhaust_are_refused_at_once() {
     let laughs: String = (1..30)
         .map(|at| {
-            format!(
-                "a{at}: &a{at} [*a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}]\n",
-                p = at - 1
-            )
+            format!("a{at}: &a{at} [*a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}, *a{p}]\n", p = at - 1)
         })
         .collect();
     let anchors = format!(
@@ -151,16 +137,8 @@ fn files_made_to_exhaust_are_refused_at_once() {
         ("json levels", "[".repeat(1_000_000)),
         ("json values", format!("[{}1]", "1,".repeat(3_000_000))),
         ("yaml levels", "[".repeat(1_000_000)),
-        (
-            "yaml block levels",
-            (0..2000)
-                .map(|at| format!("{}a:\n", " ".repeat(at)))
-                .collect(),
-        ),
-        (
-            "yaml aliases",
-            format!("a0: &a0 [x, x, x, x, x, x, x, x]\n{laughs}"),
-        ),
+        ("yaml block levels", (0..2000).map(|at| format!("{}a:\n", " ".repeat(at))).collect()),
+        ("yaml aliases", format!("a0: &a0 [x, x, x, x, x, x, x, x]\n{laughs}")),
         ("yaml anchors", format!("{anchors}{}", "]".repeat(60))),
         ("yaml circle", "a: &a [*a]\n".to_owned()),
     ];
@@ -175,11 +153,7 @@ fn files_made_to_exhaust_are_refused_at_once() {
         let code = findings[0].code;
         let told = [codes::LIMIT, codes::UNSUPPORTED_YAML, codes::SYNTAX].contains(&code);
         assert!(told, "{name}: {code}");
-        assert!(
-            begin.elapsed() < Duration::from_secs(10),
-            "{name} took {:?}",
-            begin.elapsed()
-        );
+        assert!(begin.elapsed() < Duration::from_secs(10), "{name} took {:?}", begin.elapsed());
     }
 }
 
@@ -197,20 +171,13 @@ fn a_long_chain_of_roles_needs_no_deep_stack() {
     common::set(&mut sources, "json/users.json", &users);
     let (fleet, findings) = common::check(&sources);
     assert_eq!(common::told(&findings), ["AF0102 json/users.json:20000"]);
-    let open = users.replace(
-        "{\"enable_roles\": [\"r0\"]}}}}",
-        "{\"enable\": {\"ann\": \"admin\"}}}}}",
-    );
+    let open =
+        users.replace("{\"enable_roles\": [\"r0\"]}}}}", "{\"enable\": {\"ann\": \"admin\"}}}}}");
     common::set(&mut sources, "json/users.json", &open);
     let (straight, findings) = common::check(&sources);
     assert_eq!(common::told(&findings), ["AF0109 json/users.json:20000"]);
     assert!(resolve(&straight).findings.is_empty());
-    assert!(
-        resolve(&fleet)
-            .findings
-            .iter()
-            .any(|finding| finding.code == codes::ROLE_CYCLE)
-    );
+    assert!(resolve(&fleet).findings.iter().any(|finding| finding.code == codes::ROLE_CYCLE));
 }
 
 #[test]

@@ -28,11 +28,8 @@ fn plan<'a>(plans: &'a BTreeMap<HostName, HostPlan>, host: &str) -> &'a HostPlan
 /// Hosts whose results are in the golden folder; the others are kept aside.
 fn golden_hosts() -> Vec<String> {
     let dir = std::fs::read_dir(shared().join("golden/outputs/nix")).unwrap();
-    let dirs = dir
-        .map(|entry| entry.unwrap())
-        .filter(|entry| entry.path().is_dir());
-    dirs.map(|entry| entry.file_name().into_string().unwrap())
-        .collect()
+    let dirs = dir.map(|entry| entry.unwrap()).filter(|entry| entry.path().is_dir());
+    dirs.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 
 #[test]
@@ -54,9 +51,7 @@ fn the_golden_fleet_has_exactly_these_findings() {
 fn profiles_are_those_that_nix_resolves() {
     let plans = plans();
     let table = golden("outputs/nix/effective-profiles.csv");
-    let mut lines = table
-        .lines()
-        .map(|line| line.split(',').collect::<Vec<_>>());
+    let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let hosts = lines.next().unwrap();
     for row in lines {
         for (host, cell) in hosts.iter().zip(&row).skip(1) {
@@ -75,22 +70,13 @@ fn profiles_are_those_that_nix_resolves() {
 fn access_row(access: &Access, services: usize) -> Vec<String> {
     let rights = access.profile.rights();
     let account = if rights.shell { "normal" } else { "system" };
-    let shell = if rights.shell || rights.lists_tunnels {
-        "bash"
-    } else {
-        "nologin"
-    };
+    let shell = if rights.shell || rights.lists_tunnels { "bash" } else { "nologin" };
     let sudo = match rights.sudo {
         Sudo::Commands(commands) => commands.len(),
         // Through the group wheel, not by commands.
         Sudo::All | Sudo::No => 0,
     };
-    let sudo = sudo
-        + if rights.starts_deployments {
-            2 * services
-        } else {
-            0
-        };
+    let sudo = sudo + if rights.starts_deployments { 2 * services } else { 0 };
     vec![
         account.to_owned(),
         shell.to_owned(),
@@ -99,10 +85,7 @@ fn access_row(access: &Access, services: usize) -> Vec<String> {
         rights.all_groups().join(","),
         sudo.to_string(),
         if rights.lists_tunnels { "yes" } else { "" }.to_owned(),
-        access
-            .expires
-            .map(|day| day.to_string())
-            .unwrap_or_default(),
+        access.expires.map(|day| day.to_string()).unwrap_or_default(),
         access.keys.len().to_string(),
     ]
 }
@@ -127,19 +110,12 @@ fn rights_keys_and_expiry_are_those_that_nix_resolves() {
         let plan = plan(&plans, &host);
         let services = plan.services.as_ref().map_or(0, Vec::len);
         let access = &plan.access[&user.parse().unwrap()];
-        assert_eq!(
-            access_row(access, services),
-            expected[2..],
-            "{user} on {host}"
-        );
+        assert_eq!(access_row(access, services), expected[2..], "{user} on {host}");
         seen.entry(host).or_default().insert(user);
     }
     for (host, users) in seen {
-        let got: BTreeSet<String> = plan(&plans, &host)
-            .access
-            .keys()
-            .map(|u| u.to_string())
-            .collect();
+        let got: BTreeSet<String> =
+            plan(&plans, &host).access.keys().map(|u| u.to_string()).collect();
         assert_eq!(got, users, "people of {host}");
     }
 }
@@ -150,26 +126,12 @@ fn authorized_keys_are_those_that_nix_writes() {
     for host in golden_hosts() {
         let plan = plan(&plans, &host);
         let lines = |file: &str| golden(&format!("outputs/nix/{host}/authorized_keys.d/{file}"));
-        for (user, access) in plan
-            .access
-            .iter()
-            .filter(|(_, access)| !access.keys.is_empty())
-        {
-            let got: String = access
-                .keys
-                .iter()
-                .map(|key| key.line(user.as_str()) + "\n")
-                .collect();
-            assert_eq!(
-                got.trim_end(),
-                lines(user.as_str()).trim_end(),
-                "{user} on {host}"
-            );
+        for (user, access) in plan.access.iter().filter(|(_, access)| !access.keys.is_empty()) {
+            let got: String =
+                access.keys.iter().map(|key| key.line(user.as_str()) + "\n").collect();
+            assert_eq!(got.trim_end(), lines(user.as_str()).trim_end(), "{user} on {host}");
         }
-        let admins = plan
-            .access
-            .iter()
-            .filter(|(_, access)| access.profile.rights().root_keys);
+        let admins = plan.access.iter().filter(|(_, access)| access.profile.rights().root_keys);
         let root: String = admins
             .flat_map(|(user, access)| access.keys.iter().map(move |key| key.line(user.as_str())))
             .map(|line| line + "\n")
@@ -192,10 +154,7 @@ fn a_relay_lets_pass_only_who_may_reach_a_host_and_only_to_its_ports() {
     let plans = plans();
     let keys = plan(&plans, "relay-bru").relay_keys.as_ref().unwrap();
     let of = |user: &str| -> Vec<&String> {
-        keys.tunneller
-            .iter()
-            .filter(|line| line.ends_with(&format!(" {user}")))
-            .collect()
+        keys.tunneller.iter().filter(|line| line.ends_with(&format!(" {user}"))).collect()
     };
     // The older platform lets pass whoever ever had a key.
     assert!(of("former_staff").is_empty() && of("nuc_backup").is_empty());
@@ -215,8 +174,7 @@ fn a_relay_lets_pass_only_who_may_reach_a_host_and_only_to_its_ports() {
     for line in &keys.tunneller {
         let key = line.rsplit(' ').take(2).collect::<Vec<_>>();
         assert!(
-            old.lines()
-                .any(|old| old.rsplit(' ').take(2).collect::<Vec<_>>() == key),
+            old.lines().any(|old| old.rsplit(' ').take(2).collect::<Vec<_>>() == key),
             "{line}"
         );
     }
@@ -231,20 +189,11 @@ fn tunnels_and_relays_are_those_of_nix() {
             serde_json::from_str(&golden(&format!("outputs/nix/{host}/tunnels.json"))).unwrap();
         let own = &nix["settings"]["tunnels"][&host];
         let port = own["remote_forward_port"].as_u64().unwrap();
-        assert_eq!(
-            plan.tunnel
-                .as_ref()
-                .map_or(0, |tunnel| u64::from(tunnel.port)),
-            port
-        );
+        assert_eq!(plan.tunnel.as_ref().map_or(0, |tunnel| u64::from(tunnel.port)), port);
         for (name, reverse) in own["reverse_tunnels"].as_object().unwrap() {
             let Some(tunnel) = &plan.tunnel else { continue };
             let expected = 10_000 * reverse["prefix"].as_u64().unwrap() + port;
-            assert_eq!(
-                u64::from(tunnel.tunnels[name].relay_port),
-                expected,
-                "{host} {name}"
-            );
+            assert_eq!(u64::from(tunnel.tunnels[name].relay_port), expected, "{host} {name}");
             let local = u64::from(tunnel.tunnels[name].local_port);
             assert_eq!(Some(local), reverse["forwarded_port"].as_u64());
             let timeout = u64::from(tunnel.connect_timeout);
@@ -263,13 +212,7 @@ fn waves_and_branches_follow_the_wave_file() {
     let plans = plans();
     let of = |host: &str| {
         let plan = plan(&plans, host);
-        (
-            plan.wave
-                .as_ref()
-                .map(|wave| wave.to_string())
-                .unwrap_or_default(),
-            plan.branch.name(),
-        )
+        (plan.wave.as_ref().map(|wave| wave.to_string()).unwrap_or_default(), plan.branch.name())
     };
     assert_eq!(of("vm-uat"), ("first".to_owned(), "staging"));
     assert_eq!(of("prov-new"), ("first".to_owned(), "main"));
@@ -299,9 +242,7 @@ fn plans_are_the_same_after_a_round_trip_and_each_time() {
 }
 
 fn cells(csv: &str) -> BTreeMap<(String, String), String> {
-    let mut rows = csv
-        .lines()
-        .map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let mut rows = csv.lines().map(|line| line.split(',').map(str::to_owned).collect::<Vec<_>>());
     let head = rows.next().unwrap();
     let mut cells = BTreeMap::new();
     for row in rows {
@@ -320,17 +261,12 @@ fn the_audit_keeps_the_old_format_and_tells_the_truth() {
     let old = |table: Table| golden(&format!("outputs/audit/{}", table.file_name()));
     assert_eq!(audit.csv(Table::Direct), old(Table::Direct));
 
-    let (was, is) = (
-        cells(&old(Table::Effective)),
-        cells(&audit.csv(Table::Effective)),
-    );
+    let (was, is) = (cells(&old(Table::Effective)), cells(&audit.csv(Table::Effective)));
     let truth = cells(&golden("outputs/nix/effective-profiles.csv"));
     let mut wrong = BTreeSet::new();
     for ((user, host), cell) in &is {
         if let Some(nix) = truth.get(&(user.clone(), host.clone())) {
-            let nix = nix
-                .replace("globalAdmin+admin", "admin")
-                .replace("globalAdmin", "admin");
+            let nix = nix.replace("globalAdmin+admin", "admin").replace("globalAdmin", "admin");
             assert_eq!(*cell, nix, "{user} on {host}");
         }
         let old = was.get(&(user.clone(), host.clone()));
@@ -338,10 +274,7 @@ fn the_audit_keeps_the_old_format_and_tells_the_truth() {
             wrong.insert(format!("{user} {host}"));
         }
     }
-    assert!(
-        !is.keys().any(|(user, _)| user == "robot"),
-        "robot is no person"
-    );
+    assert!(!is.keys().any(|(user, _)| user == "robot"), "robot is no person");
     // The six cells in which the older tool is known to be wrong, beside those of global admins.
     let known = [
         "bruno_dias nuc-pap",
@@ -355,22 +288,14 @@ fn the_audit_keeps_the_old_format_and_tells_the_truth() {
 
     let differences = |table: Table| -> Vec<(String, String, String)> {
         let (was, is) = (cells(&old(table)), cells(&audit.csv(table)));
-        assert_eq!(
-            was.keys().collect::<Vec<_>>(),
-            is.keys().collect::<Vec<_>>()
-        );
+        assert_eq!(was.keys().collect::<Vec<_>>(), is.keys().collect::<Vec<_>>());
         let changed = is.into_iter().filter(|(at, cell)| was[at] != *cell);
-        changed
-            .map(|((row, column), cell)| (row, column, cell))
-            .collect()
+        changed.map(|((row, column), cell)| (row, column, cell)).collect()
     };
     let cell =
         |row: &str, column: &str, cell: &str| (row.to_owned(), column.to_owned(), cell.to_owned());
     // The older tool ignores enable_roles_with_profile, and depends on the order of roles in the file.
-    let enabled = [
-        cell("nuc-pap", "devops", "enabled"),
-        cell("vm-prod", "emr_support", "enabled"),
-    ];
+    let enabled = [cell("nuc-pap", "devops", "enabled"), cell("vm-prod", "emr_support", "enabled")];
     assert_eq!(differences(Table::RolesOfHosts), enabled);
     let order = [cell("field_all", "nurse_lucie", "docker_logs")];
     assert_eq!(differences(Table::PeopleOfRoles), order);
@@ -382,19 +307,10 @@ fn a_closed_account_is_empty_in_the_audit_and_marked_in_json() {
     let day = jiff::civil::date(2027, 3, 31);
     let audit = audit(&fleet, day).unwrap();
     let effective = cells(&audit.csv(Table::Effective));
-    assert_eq!(
-        effective[&("ext_lena".to_owned(), "nuc-juba".to_owned())],
-        ""
-    );
+    assert_eq!(effective[&("ext_lena".to_owned(), "nuc-juba".to_owned())], "");
     // Ignored for global admins.
-    assert_eq!(
-        effective[&("amara_okafor".to_owned(), "nuc-juba".to_owned())],
-        "admin"
-    );
+    assert_eq!(effective[&("amara_okafor".to_owned(), "nuc-juba".to_owned())], "admin");
     let json = serde_json::to_value(&audit).unwrap();
     assert_eq!(json["hosts"]["nuc-juba"]["ext_lena"]["expired"], true);
-    assert_eq!(
-        json["hosts"]["nuc-juba"]["robot"]["profile"],
-        Profile::Robot.name()
-    );
+    assert_eq!(json["hosts"]["nuc-juba"]["robot"]["profile"], Profile::Robot.name());
 }

@@ -34,13 +34,9 @@ fn users(admins: &str, expires: &str, per_host: &str, roles: &str) -> String {
 
 /// `keys.json` with a key for each person, one a line from line 2.
 fn keys(people: &[(&str, &str)]) -> String {
-    let lines = people
-        .iter()
-        .map(|(user, key)| format!("\"{user}\": {{\"public_keys\": [{key}]}}"));
-    format!(
-        "{{\"keys\": {{\n{}}}}}",
-        lines.collect::<Vec<_>>().join(",\n")
-    )
+    let lines =
+        people.iter().map(|(user, key)| format!("\"{user}\": {{\"public_keys\": [{key}]}}"));
+    format!("{{\"keys\": {{\n{}}}}}", lines.collect::<Vec<_>>().join(",\n"))
 }
 
 fn quoted(text: &str) -> String {
@@ -72,11 +68,7 @@ struct Lie {
 }
 
 fn lie(told: &'static [&'static str], path: &'static str, text: impl Into<String>) -> Lie {
-    Lie {
-        told,
-        files: vec![(path, text.into())],
-        more: |_| {},
-    }
+    Lie { told, files: vec![(path, text.into())], more: |_| {} }
 }
 
 impl Lie {
@@ -94,74 +86,35 @@ impl Lie {
 fn file_lies() -> Vec<Lie> {
     let deep = format!("{}1{}", "[".repeat(70), "]".repeat(70));
     vec![
-        lie(
-            &["AF0001 json/keys.json:2"],
-            KEYS,
-            "{\"keys\": {\n\"a\" 1}}",
-        ),
-        lie(
-            &["AF0001 json/other.json:1"],
-            "json/other.json",
-            "{\"a\": 01}",
-        ),
-        lie(
-            &["AF0001 app_configs/master/a-configs.yml:2"],
-            CONFIGS,
-            "configs:\n  a: [1\n",
-        ),
-        lie(
-            &["AF0002 json/keys.json:2"],
-            KEYS,
-            "{\"keys\": {},\n\"keys\": {}}",
-        ),
+        lie(&["AF0001 json/keys.json:2"], KEYS, "{\"keys\": {\n\"a\" 1}}"),
+        lie(&["AF0001 json/other.json:1"], "json/other.json", "{\"a\": 01}"),
+        lie(&["AF0001 app_configs/master/a-configs.yml:2"], CONFIGS, "configs:\n  a: [1\n"),
+        lie(&["AF0002 json/keys.json:2"], KEYS, "{\"keys\": {},\n\"keys\": {}}"),
         lie(&["AF0003 json/deep.json:1"], "json/deep.json", deep),
         lie(&["AF0004 json/keys.json:1"], USERS, users("", "", "", ""))
             .more(|sources| drop(sources.files.remove(KEYS))),
         lie(&["AF0005 json/keys.json:1"], KEYS, "{\"keys\": []}"),
         lie(&["AF0006 json/keys.json:1"], KEYS, "{}"),
-        lie(
-            &["AF0007 json/tunnels.d/t.json:2"],
-            TUNNELS,
-            tunnels(&h1(", \"conectTimeout\": 5")),
-        ),
-        lie(
-            &["AF0008 json/keys.json:1"],
-            KEYS,
-            "{\"keys\": {}, \"key\": 1}",
-        ),
+        lie(&["AF0007 json/tunnels.d/t.json:2"], TUNNELS, tunnels(&h1(", \"conectTimeout\": 5"))),
+        lie(&["AF0008 json/keys.json:1"], KEYS, "{\"keys\": {}, \"key\": 1}"),
         lie(&["AF0009 json/other.json:2"], USERS, users("", "", "", "")).more(|s| {
-            drop(
-                s.files
-                    .insert("json/other.json".to_owned(), b"{\n\"\xff\": 1}".to_vec()),
-            )
+            drop(s.files.insert("json/other.json".to_owned(), b"{\n\"\xff\": 1}".to_vec()))
         }),
         lie(&["AF0011 json/linked.json:1"], USERS, users("", "", "", "")).more(|sources| {
-            sources
-                .unreadable
-                .insert("json/linked.json".to_owned(), "a link".to_owned());
+            sources.unreadable.insert("json/linked.json".to_owned(), "a link".to_owned());
         }),
         lie(
             &["AF0013 app_configs/master/a-configs.yml:4"],
             CONFIGS,
             config("p", "!!python/x y", "[h1]"),
         ),
-        lie(
-            &["AF0013 app_configs/master/a-configs.yml:3"],
-            CONFIGS,
-            "configs: {}\n---\na: 1\n",
-        ),
+        lie(&["AF0013 app_configs/master/a-configs.yml:3"], CONFIGS, "configs: {}\n---\na: 1\n"),
         // A remark may stand anywhere.
-        lie(
-            &[],
-            KEYS,
-            "{\"_comment\": 1, \"keys\": {\"_comment\": {\"a\": [{\"_comment\": 2}]}}}",
-        ),
+        lie(&[], KEYS, "{\"_comment\": 1, \"keys\": {\"_comment\": {\"a\": [{\"_comment\": 2}]}}}"),
         lie(
             &[],
             TUNNELS,
-            tunnels(&h1(
-                ", \"_comment\": \"x\", \"reverse_tunnels\": {\"_comment\": 1}",
-            )),
+            tunnels(&h1(", \"_comment\": \"x\", \"reverse_tunnels\": {\"_comment\": 1}")),
         ),
     ]
 }
@@ -174,12 +127,7 @@ fn people_lies() -> Vec<Lie> {
     vec![
         with(
             &["AF0101 json/users.json:3"],
-            users(
-                "",
-                "",
-                &format!("{direct}, \"r1\": {{\"enable_roles\": [\"x\"]}}"),
-                "",
-            ),
+            users("", "", &format!("{direct}, \"r1\": {{\"enable_roles\": [\"x\"]}}"), ""),
         ),
         with(
             &["AF0102 json/users.json:4"],
@@ -221,53 +169,17 @@ fn people_lies() -> Vec<Lie> {
             &["AF0106 json/users.json:3"],
             users("", "", "\"h1\": {\"enable\": {\"ann\": \"Admin\"}}", ""),
         ),
-        with(
-            &["AF0107 json/users.json:3"],
-            users("\"ann\"", "", direct, ""),
-        ),
-        with(
-            &[],
-            users(
-                "\"ann\"",
-                "",
-                "\"h1\": {\"enable\": {\"ann\": \"admin\"}}",
-                "",
-            ),
-        ),
-        with(
-            &["AF0108 json/users.json:4"],
-            users("", "", direct, "\"a\": {}"),
-        ),
-        lie(
-            &["AF0109 json/users.json:3"],
-            USERS,
-            users("", "", direct, ""),
-        ),
-        with(
-            &["AF0111 json/users.json:2"],
-            users("", "\"ann\": \"2027-02-29\"", direct, ""),
-        ),
-        with(
-            &["AF0111 json/users.json:2"],
-            users("", "\"ann\": \"2027-2-3\"", direct, ""),
-        ),
-        with(
-            &["AF0112 json/users.json:2"],
-            users("", "\"ann\": \"2026-11-23\"", direct, ""),
-        ),
+        with(&["AF0107 json/users.json:3"], users("\"ann\"", "", direct, "")),
+        with(&[], users("\"ann\"", "", "\"h1\": {\"enable\": {\"ann\": \"admin\"}}", "")),
+        with(&["AF0108 json/users.json:4"], users("", "", direct, "\"a\": {}")),
+        lie(&["AF0109 json/users.json:3"], USERS, users("", "", direct, "")),
+        with(&["AF0111 json/users.json:2"], users("", "\"ann\": \"2027-02-29\"", direct, "")),
+        with(&["AF0111 json/users.json:2"], users("", "\"ann\": \"2027-2-3\"", direct, "")),
+        with(&["AF0112 json/users.json:2"], users("", "\"ann\": \"2026-11-23\"", direct, "")),
         with(&[], users("", "\"ann\": \"2026-11-24\"", direct, "")),
-        with(
-            &["AF0113 json/users.json:2"],
-            users("\"ann\"", "\"ann\": \"2027-01-01\"", "", ""),
-        ),
-        with(
-            &["AF0114 json/users.json:2"],
-            users("", "\"bob\": \"2027-01-01\"", direct, ""),
-        ),
-        with(
-            &["AF0115 json/users.json:3"],
-            users("", "", &direct.replace("h1", "h2"), ""),
-        ),
+        with(&["AF0113 json/users.json:2"], users("\"ann\"", "\"ann\": \"2027-01-01\"", "", "")),
+        with(&["AF0114 json/users.json:2"], users("", "\"bob\": \"2027-01-01\"", direct, "")),
+        with(&["AF0115 json/users.json:3"], users("", "", &direct.replace("h1", "h2"), "")),
         with(
             &["AF0116 json/users.json:3"],
             users(
@@ -288,26 +200,10 @@ fn people_lies() -> Vec<Lie> {
         ),
         with(
             &["AF0118 json/users.json:3"],
-            users(
-                "",
-                "",
-                "\"h1\": {\"enable\": {\"ann\": \"remoteTunnelMonitor\"}}",
-                "",
-            ),
+            users("", "", "\"h1\": {\"enable\": {\"ann\": \"remoteTunnelMonitor\"}}", ""),
         ),
-        with(
-            &[],
-            users(
-                "",
-                "",
-                "\"r1\": {\"enable\": {\"ann\": \"remoteTunnelMonitor\"}}",
-                "",
-            ),
-        ),
-        with(
-            &["AF0120 json/users.json:1"],
-            users("\"ann\", \"ann\"", "", "", ""),
-        ),
+        with(&[], users("", "", "\"r1\": {\"enable\": {\"ann\": \"remoteTunnelMonitor\"}}", "")),
+        with(&["AF0120 json/users.json:1"], users("\"ann\", \"ann\"", "", "", "")),
         // The robot is on every host; nobody else can be it.
         lie(
             &["AF0105 json/users.json:3"],
@@ -343,22 +239,13 @@ fn key_lies() -> Vec<Lie> {
             users("", "", "", "\"a\": {\"enable\": {\"ann\": \"admin\"}}"),
         )
         .and(KEYS, keys(&[("ann", &ann)])),
-        with(
-            &["AF0109 json/users.json:1", "AF0203 json/keys.json:2"],
-            two(&commented, &other),
-        ),
-        with(
-            &["AF0109 json/users.json:1", "AF0204 json/keys.json:2"],
-            two(&option, &other),
-        ),
+        with(&["AF0109 json/users.json:1", "AF0203 json/keys.json:2"], two(&commented, &other)),
+        with(&["AF0109 json/users.json:1", "AF0204 json/keys.json:2"], two(&option, &other)),
         with(&["AF0205 json/keys.json:2"], two(&quoted(RSA_2048), &other)),
         with(&["AF0205 json/keys.json:2"], two(&low, &other)),
         with(&["AF0206 json/keys.json:2"], two(&cut, &other)),
         with(&["AF0207 json/keys.json:3"], two(&ann, &ann)),
-        with(
-            &["AF0207 json/keys.json:2"],
-            two(&format!("{ann}, {ann}"), &other),
-        ),
+        with(&["AF0207 json/keys.json:2"], two(&format!("{ann}, {ann}"), &other)),
     ]
 }
 
@@ -374,10 +261,7 @@ fn tunnel_lies() -> Vec<Lie> {
     let rsa = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQCw5dImgDsDrriiAWVHPl79SJcmPGQrptZhWoi9JDpAu/PrOWUUwwh4gOL8co0S9mCGb4myuH/X9iQlUCfOzkDKBYL0adrbpMdK1dORtkeTRsENol1/dognASm11sLMaoQXMWfVp/1vCbhrIlCPQVhXiZP8tf5BbkDWCF83pYVmlDkApb15HC/6O/QwKkLjnRmDfRoNuEOE3jiREGOtPZbTyB2YrLBOZMaK3hqpczfqE6f0y6PYeouaMT8U987xfoZyAqH99YOYxJ1oMohyadKdGFfBq7iP0d/UIrycRk8eN4yC7QNZh6VHxb74OIpLT9rTU42OVXS26rTpsMHfa1/5TXL/rjwa1xTXS4JfEbWSksYnHcv9UinpUVeZKX3PbdHTS3jtIJBVtzmvZi/6mqK2bEGNuyou4Q9fyhcZHVNSIl35hCTxVqIeXHpkT9inGA7KC3YGFeJYN3kO0yCP6+wcSH14XGPt919iIZHtjoW4duidtT1Uo97eN5s0bad/hv8=";
     let relays =
         |servers: &str| format!("{{\"public_key\": \"{KEY}\",\n\"relay_servers\": {{{servers}}}}}");
-    let second = format!(
-        "{{\"tunnels\": {{\"per-host\": {{\"h1\": {{{}}}}}}}}}",
-        h1("")
-    );
+    let second = format!("{{\"tunnels\": {{\"per-host\": {{\"h1\": {{{}}}}}}}}}", h1(""));
     vec![
         port(&["AF0301 json/tunnels.d/t.json:2"], "10000"),
         port(&["AF0301 json/tunnels.d/t.json:2"], "-1"),
@@ -388,56 +272,23 @@ fn tunnel_lies() -> Vec<Lie> {
             TUNNELS,
             tunnels(&h1("")).replace("port\": 0", "port\": 2100"),
         ),
-        lie(
-            &["AF0303 json/tunnels.d/u.json:1"],
-            "json/tunnels.d/u.json",
-            second,
-        ),
-        lie(
-            &["AF0304 json/tunnels.d/t.json:2"],
-            TUNNELS,
-            tunnels(&h1("").replace(KEY, "")),
-        ),
-        lie(
-            &["AF0305 json/tunnels.d/t.json:2"],
-            TUNNELS,
-            tunnels(&h1("").replace(KEY, rsa)),
-        ),
-        lie(
-            &[],
-            TUNNELS,
-            tunnels(&h1(", \"generate_secrets\": false").replace(KEY, rsa)),
-        ),
+        lie(&["AF0303 json/tunnels.d/u.json:1"], "json/tunnels.d/u.json", second),
+        lie(&["AF0304 json/tunnels.d/t.json:2"], TUNNELS, tunnels(&h1("").replace(KEY, ""))),
+        lie(&["AF0305 json/tunnels.d/t.json:2"], TUNNELS, tunnels(&h1("").replace(KEY, rsa))),
+        lie(&[], TUNNELS, tunnels(&h1(", \"generate_secrets\": false").replace(KEY, rsa))),
         reverse(&["AF0306 json/tunnels.d/t.json:2"], "6", "80"),
         reverse(&["AF0307 json/tunnels.d/t.json:2"], "0", "80"),
         reverse(&[], "5", "65535"),
         reverse(&["AF0319 json/tunnels.d/t.json:2"], "5", "0"),
-        t(
-            &["AF0308 json/tunnels.d/t.json:2"],
-            ", \"connectTimeout\": 0",
-        ),
-        t(
-            &["AF0309 json/tunnels.d/t.json:2"],
-            ", \"copy_key_to_users\": [\"nobody1\"]",
-        ),
+        t(&["AF0308 json/tunnels.d/t.json:2"], ", \"connectTimeout\": 0"),
+        t(&["AF0309 json/tunnels.d/t.json:2"], ", \"copy_key_to_users\": [\"nobody1\"]"),
+        lie(&["AF0310 json/tunnels.d/t.json:3"], TUNNELS, tunnels(&h1("")).replace(KEY2, KEY)),
+        lie(&["AF0311 hosts/h2.nix:1", "AF0402 hosts/h2.nix:1"], USERS, users("", "", "", ""))
+            .more(|sources| {
+                sources.hosts.insert("hosts/h2.nix".to_owned());
+            }),
         lie(
-            &["AF0310 json/tunnels.d/t.json:3"],
-            TUNNELS,
-            tunnels(&h1("")).replace(KEY2, KEY),
-        ),
-        lie(
-            &["AF0311 hosts/h2.nix:1", "AF0402 hosts/h2.nix:1"],
-            USERS,
-            users("", "", "", ""),
-        )
-        .more(|sources| {
-            sources.hosts.insert("hosts/h2.nix".to_owned());
-        }),
-        lie(
-            &[
-                "AF0312 json/tunnels.d/t.json:2",
-                "AF0404 waves-and-staging-hosts.nix:2",
-            ],
+            &["AF0312 json/tunnels.d/t.json:2", "AF0404 waves-and-staging-hosts.nix:2"],
             USERS,
             users("", "", "", ""),
         )
@@ -450,11 +301,7 @@ fn tunnel_lies() -> Vec<Lie> {
             RELAYS,
             relays("\"r1\": {\"addresses\": [\"a\"]}, \"r2\": {\"addresses\": [\"b\"]}"),
         ),
-        lie(
-            &["AF0316 json/relay-servers.json:2"],
-            RELAYS,
-            relays("\"r1\": {\"addresses\": []}"),
-        ),
+        lie(&["AF0316 json/relay-servers.json:2"], RELAYS, relays("\"r1\": {\"addresses\": []}")),
         lie(
             &["AF0316 json/relay-servers.json:2"],
             RELAYS,
@@ -471,9 +318,7 @@ fn host_lies() -> Vec<Lie> {
         at(&["AF0401 hosts/h_1.nix:1"], |s| {
             s.hosts.insert("hosts/h_1.nix".to_owned());
         }),
-        at(&["AF0402 hosts/h1.nix:1"], |s| {
-            s.waves = waves_json(&[], &[], &[], &["r1"], &[])
-        }),
+        at(&["AF0402 hosts/h1.nix:1"], |s| s.waves = waves_json(&[], &[], &[], &["r1"], &[])),
         lie(
             &["AF0403 waves-and-staging-hosts.nix:2"],
             w,
@@ -523,110 +368,33 @@ fn entry_lies() -> Vec<Lie> {
     };
     vec![
         c(&[], "p", "x", "[h1]"),
-        c(
-            &["AF0501 app_configs/master/a-configs.yml:3"],
-            "''",
-            "x",
-            "[h1]",
-        ),
-        c(
-            &["AF0501 app_configs/master/a-configs.yml:3"],
-            "5",
-            "x",
-            "[h1]",
-        ),
-        c(
-            &["AF0501 app_configs/master/a-configs.yml:4"],
-            "p",
-            "''",
-            "[h1]",
-        ),
-        c(
-            &["AF0005 app_configs/master/a-configs.yml:5"],
-            "p",
-            "x",
-            "h1",
-        ),
-        c(
-            &["AF0005 app_configs/master/a-configs.yml:4"],
-            "p",
-            "{a: 1}",
-            "[h1]",
-        ),
-        lie(
-            &["AF0502 app_configs/master/b/c-configs.yml:2"],
-            CONFIGS,
-            config("p", "x", "[h1]"),
-        )
-        .and(
-            "app_configs/master/b/c-configs.yml",
-            config("q", "x", "[h1]"),
-        ),
+        c(&["AF0501 app_configs/master/a-configs.yml:3"], "''", "x", "[h1]"),
+        c(&["AF0501 app_configs/master/a-configs.yml:3"], "5", "x", "[h1]"),
+        c(&["AF0501 app_configs/master/a-configs.yml:4"], "p", "''", "[h1]"),
+        c(&["AF0005 app_configs/master/a-configs.yml:5"], "p", "x", "h1"),
+        c(&["AF0005 app_configs/master/a-configs.yml:4"], "p", "{a: 1}", "[h1]"),
+        lie(&["AF0502 app_configs/master/b/c-configs.yml:2"], CONFIGS, config("p", "x", "[h1]"))
+            .and("app_configs/master/b/c-configs.yml", config("q", "x", "[h1]")),
         lie(
             &["AF0002 app_configs/master/a-configs.yml:6"],
             CONFIGS,
             config("p", "x", "[h1]") + "  c: {}\n",
         ),
-        c(
-            &["AF0503 app_configs/master/a-configs.yml:5"],
-            "p",
-            "x",
-            "[h1, h7]",
-        ),
-        c(
-            &["AF0504 app_configs/master/a-configs.yml:3"],
-            "/etc/passwd",
-            "x",
-            "[h1]",
-        ),
-        c(
-            &["AF0504 app_configs/master/a-configs.yml:3"],
-            "a/../../b",
-            "x",
-            "[h1]",
-        ),
-        c(
-            &["AF0504 app_configs/master/a-configs.yml:3"],
-            "a/",
-            "x",
-            "[h1]",
-        ),
+        c(&["AF0503 app_configs/master/a-configs.yml:5"], "p", "x", "[h1, h7]"),
+        c(&["AF0504 app_configs/master/a-configs.yml:3"], "/etc/passwd", "x", "[h1]"),
+        c(&["AF0504 app_configs/master/a-configs.yml:3"], "a/../../b", "x", "[h1]"),
+        c(&["AF0504 app_configs/master/a-configs.yml:3"], "a/", "x", "[h1]"),
         c(&[], "a/..b", "x", "[h1]"),
-        lie(
-            &["AF0505 app_configs/master/a-configs.yml:7"],
-            CONFIGS,
-            two("etc//./x"),
-        ),
-        lie(
-            &["AF0505 app_configs/master/a-configs.yml:3"],
-            CONFIGS,
-            two("etc"),
-        ),
+        lie(&["AF0505 app_configs/master/a-configs.yml:7"], CONFIGS, two("etc//./x")),
+        lie(&["AF0505 app_configs/master/a-configs.yml:3"], CONFIGS, two("etc")),
         lie(&[], CONFIGS, two("etc/xy")),
-        c(
-            &["AF0506 app_configs/master/a-configs.yml:4"],
-            "p",
-            "yes",
-            "[h1]",
-        ),
-        lie(
-            &["AF0507 app_configs/master/a-configs.yml:2"],
-            CONFIGS,
-            config("p", "x", "[h1]"),
-        )
-        .and(TUNNELS, tunnels(&h1(", \"generate_configs\": false"))),
-        c(
-            &["AF0508 app_configs/master/a-configs.yml:5"],
-            "p",
-            "x",
-            "[h1, h1]",
-        ),
+        c(&["AF0506 app_configs/master/a-configs.yml:4"], "p", "yes", "[h1]"),
+        lie(&["AF0507 app_configs/master/a-configs.yml:2"], CONFIGS, config("p", "x", "[h1]"))
+            .and(TUNNELS, tunnels(&h1(", \"generate_configs\": false"))),
+        c(&["AF0508 app_configs/master/a-configs.yml:5"], "p", "x", "[h1, h1]"),
         secret(&["AF0601 secrets/master/a-secrets.yml:1"], ""),
         secret(
-            &[
-                "AF0510 secrets/master/a-secrets.yml:6",
-                "AF0601 secrets/master/a-secrets.yml:1",
-            ],
+            &["AF0510 secrets/master/a-secrets.yml:6", "AF0601 secrets/master/a-secrets.yml:1"],
             "    default_extract: maybe\n",
         ),
         secret(
@@ -638,11 +406,7 @@ fn entry_lies() -> Vec<Lie> {
             "",
         )
         .and(TUNNELS, tunnels(&h1("").replace(KEY, ""))),
-        lie(
-            &["AF0602 secrets/master/a-secrets.yml:1"],
-            SECRETS,
-            "$ANSIBLE_VAULT;1.3;AES256\n30\n",
-        ),
+        lie(&["AF0602 secrets/master/a-secrets.yml:1"], SECRETS, "$ANSIBLE_VAULT;1.3;AES256\n30\n"),
         lie(
             &["AF0602 secrets/master/a-secrets.yml:1"],
             SECRETS,
@@ -656,25 +420,14 @@ fn entry_lies() -> Vec<Lie> {
 fn nothing_is_told_of_a_clean_fleet() {
     let (fleet, findings) = check(&clean());
     assert_eq!(told(&findings), [""; 0]);
-    let unseen: Vec<&str> = fleet
-        .unseen
-        .iter()
-        .map(|unseen| unseen.file.as_str())
-        .collect();
+    let unseen: Vec<&str> = fleet.unseen.iter().map(|unseen| unseen.file.as_str()).collect();
     assert_eq!(unseen, ["hosts/"]);
 }
 
 #[test]
 fn each_lie_is_told_where_it_stands_and_nothing_else() {
     let (mut covered, mut wrong) = (BTreeSet::new(), Vec::new());
-    let lies = [
-        file_lies(),
-        people_lies(),
-        key_lies(),
-        tunnel_lies(),
-        host_lies(),
-        entry_lies(),
-    ];
+    let lies = [file_lies(), people_lies(), key_lies(), tunnel_lies(), host_lies(), entry_lies()];
     for lie in lies.into_iter().flatten() {
         let mut sources = clean();
         for (path, text) in &lie.files {
@@ -696,15 +449,8 @@ fn each_lie_is_told_where_it_stands_and_nothing_else() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     // Told of fleets too large for this table.
     covered.insert(codes::PORTS_SCARCE.to_string());
-    let all: BTreeSet<String> = codes::TABLE
-        .iter()
-        .map(|row| row.code.to_string())
-        .collect();
-    assert_eq!(
-        all.difference(&covered).collect::<Vec<_>>(),
-        [""; 0],
-        "codes without a lie"
-    );
+    let all: BTreeSet<String> = codes::TABLE.iter().map(|row| row.code.to_string()).collect();
+    assert_eq!(all.difference(&covered).collect::<Vec<_>>(), [""; 0], "codes without a lie");
 }
 
 #[test]
@@ -712,10 +458,7 @@ fn ports_are_told_before_they_run_out() {
     let of = |hosts: usize| {
         let mut sources = clean();
         let tunnel = |at: usize| {
-            format!(
-                "\"x{at}\": {{\"remote_forward_port\": {}, \"public_key\": \"\"}}",
-                2000 + at
-            )
+            format!("\"x{at}\": {{\"remote_forward_port\": {}, \"public_key\": \"\"}}", 2000 + at)
         };
         let all: Vec<String> = (0..hosts).map(tunnel).collect();
         set(
@@ -724,10 +467,7 @@ fn ports_are_told_before_they_run_out() {
             &format!("{{\"tunnels\": {{\"per-host\": {{{}}}}}}}", all.join(",\n")),
         );
         let (_, findings) = check(&sources);
-        findings
-            .iter()
-            .filter(|finding| finding.code == codes::PORTS_SCARCE)
-            .count()
+        findings.iter().filter(|finding| finding.code == codes::PORTS_SCARCE).count()
     };
     assert_eq!((of(7200), of(7201)), (0, 1));
 }
@@ -743,11 +483,7 @@ fn a_mesh_of_roles_is_resolved_without_walking_every_way() {
     let mut roles: Vec<String> = (0..60).map(layer).collect();
     roles.push("\"a60\": {\"enable\": {\"ann\": \"admin\"}}, \"b60\": {}".to_owned());
     let hosts = "\"h1\": {\"enable_roles\": [\"a0\", \"b0\"]}";
-    set(
-        &mut sources,
-        USERS,
-        &users("", "", hosts, &roles.join(",\n")),
-    );
+    set(&mut sources, USERS, &users("", "", hosts, &roles.join(",\n")));
     set(&mut sources, KEYS, &keys(&[("ann", &quoted(KEY3))]));
     let (fleet, findings) = check(&sources);
     assert_eq!(told(&findings), [""; 0]);
@@ -769,11 +505,7 @@ fn findings_of_one_run_are_all_told_in_the_order_of_files_and_lines() {
             "",
         ),
     );
-    set(
-        &mut sources,
-        TUNNELS,
-        &tunnels(&h1(", \"connectTimeout\": -1").replace("2100", "1")),
-    );
+    set(&mut sources, TUNNELS, &tunnels(&h1(", \"connectTimeout\": -1").replace("2100", "1")));
     set(&mut sources, CONFIGS, &config("/p", "1", "[h7]"));
     let (_, findings) = check(&sources);
     let expected = [

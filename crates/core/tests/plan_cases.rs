@@ -10,9 +10,7 @@ use afield_core::plan::{
 use afield_core::release::ObjectRef;
 
 fn system(n: u64) -> StorePath {
-    format!("/nix/store/{}-system-{n}", "0".repeat(32))
-        .parse()
-        .unwrap()
+    format!("/nix/store/{}-system-{n}", "0".repeat(32)).parse().unwrap()
 }
 
 fn data(n: u64) -> ObjectId {
@@ -20,20 +18,11 @@ fn data(n: u64) -> ObjectId {
 }
 
 fn generation(n: u64) -> Generation {
-    Generation {
-        release: Some(ReleaseId(n)),
-        system: Some(system(n)),
-        data: Some(data(n)),
-    }
+    Generation { release: Some(ReleaseId(n)), system: Some(system(n)), data: Some(data(n)) }
 }
 
 fn target(n: u64) -> Target {
-    Target {
-        release: ReleaseId(n),
-        system: system(n),
-        data: data(n),
-        missing: vec![],
-    }
+    Target { release: ReleaseId(n), system: system(n), data: data(n), missing: vec![] }
 }
 
 /// A host on release 1, to which nothing is assigned.
@@ -57,25 +46,12 @@ fn with(change: impl FnOnce(&mut Facts)) -> Facts {
 }
 
 fn attempt(n: u64, direction: Direction, activations: u32) -> Option<Attempt> {
-    Some(Attempt {
-        to: generation(n),
-        direction,
-        activations,
-        failure: None,
-    })
+    Some(Attempt { to: generation(n), direction, activations, failure: None })
 }
 
 fn missing(nar_size: u64) -> Vec<Missing> {
-    let object = ObjectRef {
-        id: data(9),
-        size: 100,
-    };
-    vec![Missing {
-        path: system(2),
-        object,
-        here: 40,
-        nar_size,
-    }]
+    let object = ObjectRef { id: data(9), size: 100 };
+    vec![Missing { path: system(2), object, here: 40, nar_size }]
 }
 
 /// The steps in short.
@@ -96,12 +72,7 @@ fn steps(facts: &Facts) -> String {
         Step::GiveUp { .. } => "give up".into(),
         Step::Watch => "watch".into(),
     };
-    plan(facts)
-        .steps
-        .iter()
-        .map(short)
-        .collect::<Vec<String>>()
-        .join(", ")
+    plan(facts).steps.iter().map(short).collect::<Vec<String>>().join(", ")
 }
 
 fn check(name: &str, facts: &Facts, wanted: &str) {
@@ -113,48 +84,16 @@ fn a_host_without_an_attempt() {
     check("nothing assigned", &base(), "watch");
     check("in place", &with(|f| f.target = Some(target(1))), "watch");
     let new = with(|f| f.target = Some(target(2)));
-    check(
-        "a new release",
-        &new,
-        "Forward 2, data 2, activate system-2, prove, commit",
-    );
-    let half = with(|f| {
-        f.target = Some(Target {
-            missing: missing(500),
-            ..target(2)
-        })
-    });
+    check("a new release", &new, "Forward 2, data 2, activate system-2, prove, commit");
+    let half = with(|f| f.target = Some(Target { missing: missing(500), ..target(2) }));
     let all = "fetch 60, import, Forward 2, data 2, activate system-2, prove, commit";
     check("half of it is here", &half, all);
-    let large = with(|f| {
-        f.target = Some(Target {
-            missing: missing(2_000_000),
-            ..target(2)
-        })
-    });
+    let large = with(|f| f.target = Some(Target { missing: missing(2_000_000), ..target(2) }));
     check("it does not fit", &large, "lack, watch");
-    let data_only = with(|f| {
-        f.target = Some(Target {
-            system: system(1),
-            ..target(2)
-        })
-    });
-    check(
-        "host data alone",
-        &data_only,
-        "Forward 2, data 2, prove, commit",
-    );
-    let back = with(|f| {
-        f.target = Some(Target {
-            release: ReleaseId(3),
-            ..target(1)
-        })
-    });
-    check(
-        "taken back: a new number for what is there",
-        &back,
-        "Forward 3, prove, commit",
-    );
+    let data_only = with(|f| f.target = Some(Target { system: system(1), ..target(2) }));
+    check("host data alone", &data_only, "Forward 2, data 2, prove, commit");
+    let back = with(|f| f.target = Some(Target { release: ReleaseId(3), ..target(1) }));
+    check("taken back: a new number for what is there", &back, "Forward 3, prove, commit");
     let failed = with(|f| {
         f.target = Some(target(2));
         f.quarantined.insert(ReleaseId(2));
@@ -164,51 +103,28 @@ fn a_host_without_an_attempt() {
 
 #[test]
 fn a_host_that_drifted() {
-    check(
-        "app configs",
-        &with(|f| f.data = None),
-        "Back 1, data 1, prove, commit",
-    );
+    check("app configs", &with(|f| f.data = None), "Back 1, data 1, prove, commit");
     let offline = with(|f| f.current = Some(system(7)));
-    check(
-        "another system, offline",
-        &offline,
-        "Back 1, activate system-1, prove, commit",
-    );
+    check("another system, offline", &offline, "Back 1, activate system-1, prove, commit");
     let assigned = with(|f| {
         f.current = Some(system(7));
         f.target = Some(target(1));
     });
-    check(
-        "another system, assigned",
-        &assigned,
-        "Back 1, activate system-1, prove, commit",
-    );
+    check("another system, assigned", &assigned, "Back 1, activate system-1, prove, commit");
     let before_the_first = with(|f| {
         f.good.release = None;
         f.current = Some(system(7));
     });
-    check(
-        "nothing is put back before the first release",
-        &before_the_first,
-        "watch",
-    );
+    check("nothing is put back before the first release", &before_the_first, "watch");
 }
 
 #[test]
 fn what_runs_is_mended_before_the_next_release_is_here() {
     let away = with(|f| {
-        f.target = Some(Target {
-            missing: missing(500),
-            ..target(2)
-        });
+        f.target = Some(Target { missing: missing(500), ..target(2) });
         f.data = None;
     });
-    check(
-        "a reboot while fetching",
-        &away,
-        "Back 1, data 1, prove, commit",
-    );
+    check("a reboot while fetching", &away, "Back 1, data 1, prove, commit");
     let first_failed = with(|f| {
         f.good.release = None;
         f.quarantined.insert(ReleaseId(1));
@@ -216,29 +132,18 @@ fn what_runs_is_mended_before_the_next_release_is_here() {
     });
     let back = Step::Activate { system: system(1) };
     let steps = plan(&first_failed).steps;
-    assert!(
-        steps.contains(&back),
-        "the way back from the first release was forgotten: {steps:?}"
-    );
+    assert!(steps.contains(&back), "the way back from the first release was forgotten: {steps:?}");
 }
 
 #[test]
 fn a_host_that_was_cut_off() {
     let before = with(|f| f.attempt = attempt(2, Direction::Forward, 0));
-    check(
-        "before the activation",
-        &before,
-        "data 2, activate system-2, prove, commit",
-    );
+    check("before the activation", &before, "data 2, activate system-2, prove, commit");
     let within = with(|f| {
         f.attempt = attempt(2, Direction::Forward, 1);
         f.data = Some(data(2));
     });
-    check(
-        "in the activation",
-        &within,
-        "activate system-2, prove, commit",
-    );
+    check("in the activation", &within, "activate system-2, prove, commit");
     let never = with(|f| f.attempt = attempt(2, Direction::Forward, MAX_ATTEMPTS));
     check("the activation never ends", &never, "roll back");
     let runs = with(|f| {
@@ -262,9 +167,5 @@ fn a_host_that_was_cut_off() {
         f.target = Some(target(3));
         f.data = Some(data(2));
     });
-    check(
-        "an attempt is finished first",
-        &newer,
-        "activate system-2, prove, commit",
-    );
+    check("an attempt is finished first", &newer, "activate system-2, prove, commit");
 }

@@ -18,23 +18,16 @@ fn borrow(json: &Json) -> Value<'_> {
         Json::Number(value) => Value::Int(value.as_i64().unwrap()),
         Json::String(text) => Value::Str(text),
         Json::Array(items) => Value::List(items.iter().map(borrow).collect()),
-        Json::Object(map) => Value::Map(
-            map.iter()
-                .map(|(key, value)| (key.as_str(), borrow(value)))
-                .collect(),
-        ),
+        Json::Object(map) => {
+            Value::Map(map.iter().map(|(key, value)| (key.as_str(), borrow(value))).collect())
+        }
     }
 }
 
 /// `AFIELD_PYYAML_VECTORS` may name a larger file, made by `data/make-pyyaml-vectors.py 100000 7`.
 fn vectors() -> Vec<Json> {
     let path = std::env::var_os("AFIELD_PYYAML_VECTORS").map_or_else(
-        || {
-            PathBuf::from(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/tests/data/pyyaml-vectors.json"
-            ))
-        },
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pyyaml-vectors.json")),
         PathBuf::from,
     );
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -54,12 +47,7 @@ fn same_bytes_as_pyyaml() {
             let Some(want) = vector[name].as_str() else {
                 continue;
             };
-            assert_eq!(
-                dump(&value, style),
-                want,
-                "style {name} of {}",
-                vector["value"]
-            );
+            assert_eq!(dump(&value, style), want, "style {name} of {}", vector["value"]);
         }
     }
 }
@@ -91,17 +79,10 @@ fn app_configs_of_the_golden_fleet() {
     let mut hosts: BTreeMap<&str, BTreeMap<&str, Value<'_>>> = BTreeMap::new();
     for (host, name, content, path) in rows {
         let entry = BTreeMap::from([("content", Value::Str(content)), ("path", Value::Str(path))]);
-        hosts
-            .entry(host)
-            .or_default()
-            .insert(name, Value::Map(entry));
+        hosts.entry(host).or_default().insert(name, Value::Map(entry));
     }
-    let value = Value::Map(
-        hosts
-            .into_iter()
-            .map(|(host, configs)| (host, Value::Map(configs)))
-            .collect(),
-    );
+    let value =
+        Value::Map(hosts.into_iter().map(|(host, configs)| (host, Value::Map(configs))).collect());
     assert_eq!(
         dump(&value, Strings::LinesAsBlocks),
         support::golden_text("outputs/python/generated-app-configs.yml")

@@ -278,10 +278,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let policy = Policy {
-            soak: Span::secs(600),
-            healthy_percent: 100,
-        };
+        let policy = Policy { soak: Span::secs(600), healthy_percent: 100 };
         Self {
             rollout: Rollout::default(),
             health: BTreeMap::new(),
@@ -300,8 +297,7 @@ impl World {
             ["percent", n] => self.policy.healthy_percent = n.parse().unwrap(),
             ["lacks", pair] => {
                 let (release, host) = pair.split_once('=').unwrap();
-                self.lacks
-                    .insert((release.parse().unwrap(), host.parse().unwrap()));
+                self.lacks.insert((release.parse().unwrap(), host.parse().unwrap()));
             }
             ["recover", ..] => {
                 let pairs = words[1..].iter().map(|p| p.split_once('=').unwrap());
@@ -315,10 +311,7 @@ impl World {
             ["assigned"] => return self.assigned(),
             ["start", release] => {
                 let policy = self.policy.clone();
-                return self.order(&Action::Start {
-                    release: release.parse().unwrap(),
-                    policy,
-                });
+                return self.order(&Action::Start { release: release.parse().unwrap(), policy });
             }
             ["pause"] => return self.order(&Action::Pause),
             ["resume"] => return self.order(&Action::Resume),
@@ -345,54 +338,15 @@ impl World {
         let (release, event) = match *words {
             ["healthy", r] => (r, Event::Healthy),
             ["unhealthy", r] => (r, Event::Unhealthy),
-            ["refused", "on", r] => (
-                r,
-                Event::Refused {
-                    code: "expired".into(),
-                    why,
-                },
-            ),
-            ["updating", to, "on", r] => (
-                r,
-                Event::Updating {
-                    to: from(to),
-                    done: 0,
-                    total: 9,
-                },
-            ),
-            ["rolled-back", r] => (
-                "0",
-                Event::RolledBack {
-                    from: from(r),
-                    why,
-                    log,
-                },
-            ),
-            ["rolled-back", r, "on", old] => (
-                old,
-                Event::RolledBack {
-                    from: from(r),
-                    why,
-                    log,
-                },
-            ),
-            ["stuck", r] => (
-                "0",
-                Event::Stuck {
-                    from: from(r),
-                    why,
-                    log,
-                },
-            ),
+            ["refused", "on", r] => (r, Event::Refused { code: "expired".into(), why }),
+            ["updating", to, "on", r] => (r, Event::Updating { to: from(to), done: 0, total: 9 }),
+            ["rolled-back", r] => ("0", Event::RolledBack { from: from(r), why, log }),
+            ["rolled-back", r, "on", old] => (old, Event::RolledBack { from: from(r), why, log }),
+            ["stuck", r] => ("0", Event::Stuck { from: from(r), why, log }),
             _ => panic!("no such line: {words:?}"),
         };
         let passed = event != Event::Unhealthy;
-        let check = CheckResult {
-            name: "web".parse().unwrap(),
-            passed,
-            saw: "".into(),
-            tries: 1,
-        };
+        let check = CheckResult { name: "web".parse().unwrap(), passed, saw: "".into(), tries: 1 };
         let report = Report {
             fleet: "demo".parse().unwrap(),
             host: host.parse().unwrap(),
@@ -437,13 +391,6 @@ impl World {
 
 fn wave(text: &str) -> Wave {
     let (name, hosts) = text.split_once('=').unwrap();
-    let hosts = hosts
-        .split(',')
-        .filter(|h| !h.is_empty())
-        .map(|h| h.parse().unwrap())
-        .collect();
-    Wave {
-        name: name.parse().unwrap(),
-        hosts,
-    }
+    let hosts = hosts.split(',').filter(|h| !h.is_empty()).map(|h| h.parse().unwrap()).collect();
+    Wave { name: name.parse().unwrap(), hosts }
 }

@@ -18,11 +18,7 @@ fn rolled_back() -> Event {
 }
 
 fn stuck() -> Event {
-    Event::Stuck {
-        from: ReleaseId(2),
-        why: "no answer".into(),
-        log: vec![],
-    }
+    Event::Stuck { from: ReleaseId(2), why: "no answer".into(), log: vec![] }
 }
 
 /// A host that runs release 1, is assigned `assigned`, said `events`, and nothing for `age` seconds since.
@@ -42,19 +38,9 @@ fn host(events: &[Event], assigned: u64, age: i64) -> HostStatus {
             checks: vec![],
             notes: vec![],
         };
-        let mut health = records
-            .remove(&last.host)
-            .map(|r| r.health)
-            .unwrap_or_default();
+        let mut health = records.remove(&last.host).map(|r| r.health).unwrap_or_default();
         health.observe(&last, heard);
-        records.insert(
-            last.host.clone(),
-            Record {
-                health,
-                last,
-                received: heard,
-            },
-        );
+        records.insert(last.host.clone(), Record { health, last, received: heard });
     }
     let rollout = Rollout {
         assigned: [("aa".parse().unwrap(), ReleaseId(assigned))].into(),
@@ -83,15 +69,8 @@ fn object() -> serde_json::Value {
 
 #[test]
 fn every_state_has_its_word() {
-    let updating = Event::Updating {
-        to: ReleaseId(2),
-        done: 1,
-        total: 2,
-    };
-    let refused = Event::Refused {
-        code: "old".into(),
-        why: "too old".into(),
-    };
+    let updating = Event::Updating { to: ReleaseId(2), done: 1, total: 2 };
+    let refused = Event::Refused { code: "old".into(), why: "too old".into() };
     let healthy = Event::Healthy;
     let cases: &[(Vec<Event>, u64, i64, State)] = &[
         (vec![], 1, 0, State::NeverSeen),
@@ -102,26 +81,11 @@ fn every_state_has_its_word() {
         (vec![updating], 2, 0, State::Updating),
         (vec![refused], 2, 0, State::Refused),
         (vec![Event::Unhealthy], 1, 0, State::Unhealthy),
-        (
-            vec![Event::Unhealthy, healthy.clone()],
-            1,
-            0,
-            State::Healthy,
-        ),
+        (vec![Event::Unhealthy, healthy.clone()], 1, 0, State::Healthy),
         (vec![rolled_back()], 2, 0, State::RolledBack),
-        (
-            vec![rolled_back(), healthy.clone()],
-            2,
-            0,
-            State::RolledBack,
-        ),
+        (vec![rolled_back(), healthy.clone()], 2, 0, State::RolledBack),
         (vec![rolled_back(), healthy.clone()], 3, 0, State::Waiting),
-        (
-            vec![rolled_back(), Event::Unhealthy],
-            2,
-            0,
-            State::Unhealthy,
-        ),
+        (vec![rolled_back(), Event::Unhealthy], 2, 0, State::Unhealthy),
         (vec![stuck()], 2, 0, State::Stuck),
         (vec![stuck(), Event::Unhealthy], 2, 0, State::Stuck),
         (vec![stuck(), healthy], 2, 0, State::RolledBack),
@@ -129,18 +93,11 @@ fn every_state_has_its_word() {
     ];
     for (events, assigned, age, expected) in cases {
         let found = host(events, *assigned, *age);
-        assert_eq!(
-            found.state, *expected,
-            "{events:?}, assigned {assigned}, after {age} s"
-        );
+        assert_eq!(found.state, *expected, "{events:?}, assigned {assigned}, after {age} s");
         assert_eq!(serde_json::to_value(found.state).unwrap(), expected.word());
-        let failed = events
-            .iter()
-            .any(|e| matches!(e, Event::RolledBack { .. } | Event::Stuck { .. }));
-        assert_eq!(
-            found.failure.is_some(),
-            failed || *expected == State::Unhealthy
-        );
+        let failed =
+            events.iter().any(|e| matches!(e, Event::RolledBack { .. } | Event::Stuck { .. }));
+        assert_eq!(found.failure.is_some(), failed || *expected == State::Unhealthy);
     }
 }
 

@@ -14,12 +14,7 @@ fn link_with(addresses: &[&str], ports: &[u16], proxy: bool, last_good: Option<E
     let relay = serde_json::json!({
         "name": "bru", "addresses": addresses, "ports": ports, "host_key": "ssh-ed25519 AAAA",
     });
-    Link::new(
-        serde_json::from_value(relay).unwrap(),
-        proxy,
-        START_WITHIN,
-        last_good,
-    )
+    Link::new(serde_json::from_value(relay).unwrap(), proxy, START_WITHIN, last_good)
 }
 
 fn link(addresses: &[&str], ports: &[u16]) -> Link {
@@ -27,11 +22,7 @@ fn link(addresses: &[&str], ports: &[u16]) -> Link {
 }
 
 fn direct(host: &str, port: u16) -> Endpoint {
-    Endpoint {
-        path: Path::Direct,
-        host: host.into(),
-        port,
-    }
+    Endpoint { path: Path::Direct, host: host.into(), port }
 }
 
 /// What is tried, as `host:port`.
@@ -71,21 +62,8 @@ fn bring_up(link: &mut Link, now: Duration) -> u64 {
             _ => None,
         })
         .unwrap();
-    let started = link.on(
-        Event::Greeted {
-            round: tried,
-            endpoint,
-        },
-        now,
-        0.0,
-    );
-    link.on(
-        Event::Opened {
-            round: round(&started),
-        },
-        now,
-        0.0,
-    );
+    let started = link.on(Event::Greeted { round: tried, endpoint }, now, 0.0);
+    link.on(Event::Opened { round: round(&started) }, now, 0.0);
     assert_eq!(link.status().state, "up");
     round(&started)
 }
@@ -108,11 +86,7 @@ fn a_way_that_fails_at_once_gives_way_at_once() {
     let mut link = link(&["192.0.2.1", "192.0.2.2"], &[22]);
     let actions = link.on(Event::Wake, MS, 0.0);
     let why = "connection refused".to_owned();
-    let lost = Event::Lost {
-        round: round(&actions),
-        endpoint: direct("192.0.2.1", 22),
-        why,
-    };
+    let lost = Event::Lost { round: round(&actions), endpoint: direct("192.0.2.1", 22), why };
     assert_eq!(tries(&link.on(lost, 5 * MS, 0.0)), ["192.0.2.2:22"]);
 }
 
@@ -122,29 +96,15 @@ fn the_winner_gets_openssh_and_is_remembered() {
     let actions = link.on(Event::Wake, MS, 0.0);
     link.on(Event::Wake, 301 * MS, 0.0);
     let winner = direct("192.0.2.1", 443);
-    let actions = link.on(
-        Event::Greeted {
-            round: round(&actions),
-            endpoint: winner.clone(),
-        },
-        400 * MS,
-        0.0,
-    );
+    let actions =
+        link.on(Event::Greeted { round: round(&actions), endpoint: winner.clone() }, 400 * MS, 0.0);
     let round = round(&actions);
     let expected = [
-        Action::Drop {
-            but: Some(winner.clone()),
-        },
-        Action::Start {
-            round,
-            endpoint: winner.clone(),
-        },
+        Action::Drop { but: Some(winner.clone()) },
+        Action::Start { round, endpoint: winner.clone() },
     ];
     assert_eq!(actions, expected);
-    assert_eq!(
-        link.on(Event::Opened { round }, 900 * MS, 0.0),
-        [Action::Remember(winner.clone())]
-    );
+    assert_eq!(link.on(Event::Opened { round }, 900 * MS, 0.0), [Action::Remember(winner.clone())]);
     assert_eq!(link.status().endpoint, Some(winner));
     assert_eq!(link.wake_at(), None);
 }
@@ -154,13 +114,7 @@ fn the_last_good_way_is_first_and_long_alone() {
     let good = Some(direct("192.0.2.2", 443));
     let mut link = link_with(&["192.0.2.1", "192.0.2.2"], &[22, 443], false, good);
     let seen = pass(&mut link, 1500 * MS);
-    assert_eq!(
-        seen,
-        [
-            (0, "192.0.2.2:443".to_owned()),
-            (1500, "192.0.2.1:22".to_owned())
-        ]
-    );
+    assert_eq!(seen, [(0, "192.0.2.2:443".to_owned()), (1500, "192.0.2.1:22".to_owned())]);
     // A port that is configured no more is forgotten.
     let mut link = link_with(&["192.0.2.1"], &[22], false, Some(direct("192.0.2.2", 80)));
     assert_eq!(pass(&mut link, MS), [(0, "192.0.2.1:22".to_owned())]);
@@ -176,10 +130,7 @@ fn a_round_in_vain_says_why_and_waits() {
     link.on(Event::Wake, at, 0.5);
     let status = link.status();
     assert_eq!((status.state.as_str(), status.failures), ("waiting", 1));
-    assert_eq!(
-        status.why.as_deref(),
-        Some("192.0.2.1:22, 192.0.2.2:22: no answer within 10 s")
-    );
+    assert_eq!(status.why.as_deref(), Some("192.0.2.1:22, 192.0.2.2:22: no answer within 10 s"));
     assert_eq!(link.wake_at(), Some(at + 1500 * MS));
 }
 
@@ -200,18 +151,9 @@ fn what_openssh_says_decides_what_comes_next() {
             let mut actions = link.on(Event::Wake, now, 0.0);
             for port in [22, 443] {
                 let endpoint = direct("192.0.2.1", port);
-                let started = link.on(
-                    Event::Greeted {
-                        round: round(&actions),
-                        endpoint,
-                    },
-                    now,
-                    0.0,
-                );
-                let ended = Event::Ended {
-                    round: round(&started),
-                    cause: cause.clone(),
-                };
+                let started =
+                    link.on(Event::Greeted { round: round(&actions), endpoint }, now, 0.0);
+                let ended = Event::Ended { round: round(&started), cause: cause.clone() };
                 actions = link.on(ended, now, 0.999_999);
                 if port == 22 {
                     assert_eq!(tries(&actions).len(), usize::from(next_way), "{cause:?}");
@@ -235,14 +177,7 @@ fn what_openssh_says_decides_what_comes_next() {
 fn a_start_that_hangs_is_ended_and_another_way_tried() {
     let mut link = link(&["192.0.2.1"], &[22, 443]);
     let actions = link.on(Event::Wake, MS, 0.0);
-    link.on(
-        Event::Greeted {
-            round: round(&actions),
-            endpoint: direct("192.0.2.1", 22),
-        },
-        MS,
-        0.0,
-    );
+    link.on(Event::Greeted { round: round(&actions), endpoint: direct("192.0.2.1", 22) }, MS, 0.0);
     assert_eq!(link.wake_at(), Some(MS + START_WITHIN));
     let actions = link.on(Event::Wake, MS + START_WITHIN, 0.0);
     assert_eq!(actions[0], Action::End);
@@ -259,11 +194,7 @@ fn dns_that_fails_or_lies_does_not_matter() {
     let mut link = link(&[name, "192.0.2.1"], &[22]);
     let actions = link.on(Event::Wake, MS, 0.0);
     assert_eq!(actions[0], Action::Resolve(name.into()));
-    assert_eq!(
-        tries(&actions),
-        ["192.0.2.1:22"],
-        "literal addresses do not wait for DNS"
-    );
+    assert_eq!(tries(&actions), ["192.0.2.1:22"], "literal addresses do not wait for DNS");
     // It fails: nothing else to try, the literal address goes on.
     assert_eq!(link.on(resolved(&[]), 2 * MS, 0.0), []);
     assert_eq!(link.status().state, "racing");
@@ -273,18 +204,8 @@ fn dns_that_fails_or_lies_does_not_matter() {
     link.on(resolved(&["198.51.100.66"]), 2 * MS, 0.0);
     pass(&mut link, 400 * MS);
     let liar = direct("198.51.100.66", 22);
-    let started = link.on(
-        Event::Greeted {
-            round: round(&first),
-            endpoint: liar,
-        },
-        500 * MS,
-        0.0,
-    );
-    let ended = Event::Ended {
-        round: round(&started),
-        cause: Cause::OtherHostKey,
-    };
+    let started = link.on(Event::Greeted { round: round(&first), endpoint: liar }, 500 * MS, 0.0);
+    let ended = Event::Ended { round: round(&started), cause: Cause::OtherHostKey };
     assert_eq!(tries(&link.on(ended, 600 * MS, 0.0)), ["192.0.2.1:22"]);
 }
 
@@ -294,33 +215,16 @@ fn a_name_that_resolved_once_is_tried_when_dns_is_gone() {
     let mut link = link(&[name], &[22]);
     link.on(Event::Wake, MS, 0.0);
     let addresses = vec!["192.0.2.9".parse().unwrap()];
-    let actions = link.on(
-        Event::Resolved {
-            name: name.into(),
-            addresses,
-        },
-        2 * MS,
-        0.0,
-    );
+    let actions = link.on(Event::Resolved { name: name.into(), addresses }, 2 * MS, 0.0);
     assert_eq!(tries(&actions), ["192.0.2.9:22"]);
     pass(&mut link, 10_002 * MS);
     assert_eq!(link.status().state, "waiting");
     let next = link.wake_at().unwrap();
-    assert_eq!(
-        pass(&mut link, next),
-        [(next.as_millis(), "192.0.2.9:22".to_owned())]
-    );
+    assert_eq!(pass(&mut link, next), [(next.as_millis(), "192.0.2.9:22".to_owned())]);
     // A name alone that never resolved is a failure too, and says so.
     let mut link = self::link(&[name], &[22]);
     link.on(Event::Wake, MS, 0.0);
-    link.on(
-        Event::Resolved {
-            name: name.into(),
-            addresses: vec![],
-        },
-        2 * MS,
-        0.0,
-    );
+    link.on(Event::Resolved { name: name.into(), addresses: vec![] }, 2 * MS, 0.0);
     assert!(link.status().why.unwrap().contains("could not be resolved"));
 }
 
@@ -353,27 +257,13 @@ fn a_tunnel_that_held_comes_back_within_a_second_and_one_that_flaps_waits_longer
     let mut link = link(&["192.0.2.1"], &[22]);
     let round = bring_up(&mut link, MS);
     let later = Duration::from_secs(3600);
-    link.on(
-        Event::Ended {
-            round,
-            cause: Cause::Silent,
-        },
-        later,
-        0.7,
-    );
+    link.on(Event::Ended { round, cause: Cause::Silent }, later, 0.7);
     assert_eq!(link.wake_at(), Some(later + 700 * MS));
     let mut now = later;
     for failures in 1..=4 {
         now = link.wake_at().unwrap_or(now);
         let round = bring_up(&mut link, now);
-        link.on(
-            Event::Ended {
-                round,
-                cause: Cause::Silent,
-            },
-            now + 1000 * MS,
-            0.0,
-        );
+        link.on(Event::Ended { round, cause: Cause::Silent }, now + 1000 * MS, 0.0);
         assert_eq!(link.status().failures, failures);
     }
 }
@@ -385,19 +275,9 @@ fn late_answers_to_earlier_questions_are_nothing() {
     let before = link.status();
     let endpoint = direct("192.0.2.1", 22);
     for late in [
-        Event::Greeted {
-            round: round - 1,
-            endpoint: endpoint.clone(),
-        },
-        Event::Lost {
-            round: round - 1,
-            endpoint: endpoint.clone(),
-            why: String::new(),
-        },
-        Event::Ended {
-            round: round - 1,
-            cause: Cause::Refused,
-        },
+        Event::Greeted { round: round - 1, endpoint: endpoint.clone() },
+        Event::Lost { round: round - 1, endpoint: endpoint.clone(), why: String::new() },
+        Event::Ended { round: round - 1, cause: Cause::Refused },
         Event::Opened { round: round - 1 },
         Event::Greeted { round, endpoint },
         Event::Wake,
@@ -411,18 +291,8 @@ fn late_answers_to_earlier_questions_are_nothing() {
 fn the_proxy_comes_after_the_direct_ways_with_names_and_https_first() {
     let mut link = link_with(&["192.0.2.1", "relay.example.org"], &[22, 443], true, None);
     link.on(Event::Wake, MS, 0.0);
-    link.on(
-        Event::Resolved {
-            name: "relay.example.org".into(),
-            addresses: vec![],
-        },
-        MS,
-        0.0,
-    );
-    let ways: Vec<String> = pass(&mut link, 3000 * MS)
-        .into_iter()
-        .map(|(_, way)| way)
-        .collect();
+    link.on(Event::Resolved { name: "relay.example.org".into(), addresses: vec![] }, MS, 0.0);
+    let ways: Vec<String> = pass(&mut link, 3000 * MS).into_iter().map(|(_, way)| way).collect();
     let through = |way: &str| format!("{way} through the proxy");
     let expected = [
         "192.0.2.1:443".to_owned(),
@@ -440,51 +310,31 @@ fn the_proxy_comes_after_the_direct_ways_with_names_and_https_first() {
 fn no_order_of_events_leaves_a_link_stuck() {
     let mut seed: u64 = 20_261_123;
     let mut chance = move |n: u64| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % n
     };
-    let mut link = link_with(
-        &["192.0.2.1", "relay.example.org", "2001:db8::1"],
-        &[22, 443],
-        true,
-        None,
-    );
+    let mut link =
+        link_with(&["192.0.2.1", "relay.example.org", "2001:db8::1"], &[22, 443], true, None);
     let mut now = Duration::ZERO;
     let (mut open, mut running, mut ups) = (Vec::new(), None, 0);
     for step in 0..50_000 {
         now += Duration::from_millis(chance(400));
         let event = match chance(12) {
-            0 => Event::NetworkChanged {
-                stranded: chance(2) == 0,
-            },
+            0 => Event::NetworkChanged { stranded: chance(2) == 0 },
             1 => {
-                let addresses = if chance(2) == 0 {
-                    vec![]
-                } else {
-                    vec!["192.0.2.77".parse().unwrap()]
-                };
-                Event::Resolved {
-                    name: "relay.example.org".into(),
-                    addresses,
-                }
+                let addresses =
+                    if chance(2) == 0 { vec![] } else { vec!["192.0.2.77".parse().unwrap()] };
+                Event::Resolved { name: "relay.example.org".into(), addresses }
             }
             2..=5 if !open.is_empty() => {
                 let at = chance(open.len() as u64) as usize;
                 let (round, endpoint): (u64, Endpoint) = open.swap_remove(at);
                 match chance(2) {
                     0 => Event::Greeted { round, endpoint },
-                    _ => Event::Lost {
-                        round,
-                        endpoint,
-                        why: "refused".into(),
-                    },
+                    _ => Event::Lost { round, endpoint, why: "refused".into() },
                 }
             }
-            6 if running.is_some() => Event::Opened {
-                round: running.unwrap(),
-            },
+            6 if running.is_some() => Event::Opened { round: running.unwrap() },
             7 | 8 if running.is_some() => {
                 let causes = [
                     Cause::OtherHostKey,
@@ -515,18 +365,10 @@ fn no_order_of_events_leaves_a_link_stuck() {
         match state.as_str() {
             "up" => assert!(running.is_some(), "step {step}: up without OpenSSH"),
             _ => {
-                let at = link
-                    .wake_at()
-                    .unwrap_or_else(|| panic!("step {step}: {state} for ever"));
-                assert!(
-                    at <= now + Duration::from_secs(301),
-                    "step {step}: {state} until {at:?}"
-                );
+                let at = link.wake_at().unwrap_or_else(|| panic!("step {step}: {state} for ever"));
+                assert!(at <= now + Duration::from_secs(301), "step {step}: {state} until {at:?}");
             }
         }
     }
-    assert!(
-        ups > 5,
-        "only {ups} tunnels came up: the test shows too little"
-    );
+    assert!(ups > 5, "only {ups} tunnels came up: the test shows too little");
 }

@@ -70,9 +70,7 @@ pub struct Received {
 impl Database {
     /// Opens the database, and makes it if there is none.
     pub async fn open(path: &Path) -> Result<Self, DatabaseError> {
-        let file = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true);
+        let file = SqliteConnectOptions::new().filename(path).create_if_missing(true);
         Self::connect(file.synchronous(SqliteSynchronous::Full)).await
     }
 
@@ -98,10 +96,7 @@ impl Database {
     /// All that was remembered.
     pub async fn load(&mut self) -> Result<Memory, DatabaseError> {
         let mut records = BTreeMap::new();
-        for row in sqlx::query("SELECT host, record FROM hosts")
-            .fetch_all(&mut self.0)
-            .await?
-        {
+        for row in sqlx::query("SELECT host, record FROM hosts").fetch_all(&mut self.0).await? {
             let (host, record): (String, String) = (row.try_get(0)?, row.try_get(1)?);
             let name = host.parse().map_err(|e| content(&host, &e))?;
             records.insert(name, parse(&host, &record)?);
@@ -134,30 +129,20 @@ impl Database {
         let mut all = self.0.begin().await?;
         for (name, value) in changed(old, new)? {
             let sql = "INSERT OR REPLACE INTO facts (name, value) VALUES (?, ?)";
-            sqlx::query(sql)
-                .bind(name)
-                .bind(value)
-                .execute(&mut *all)
-                .await?;
+            sqlx::query(sql).bind(name).bind(value).execute(&mut *all).await?;
         }
         for (host, record) in &new.records {
             if old.records.get(host) == Some(record) {
                 continue;
             }
             let sql = "INSERT OR REPLACE INTO hosts (host, record) VALUES (?, ?)";
-            sqlx::query(sql)
-                .bind(host.as_str())
-                .bind(text(record)?)
-                .execute(&mut *all)
-                .await?;
+            sqlx::query(sql).bind(host.as_str()).bind(text(record)?).execute(&mut *all).await?;
         }
         for report in reports {
             let sql = "INSERT OR REPLACE INTO reports (host, seq, received, envelope) VALUES (?, ?, ?, ?)";
             let seq = i64::try_from(report.seq).map_err(|e| content("reports", &e))?;
             let insert = sqlx::query(sql).bind(report.host.as_str()).bind(seq);
-            let insert = insert
-                .bind(report.received.to_string())
-                .bind(&report.envelope);
+            let insert = insert.bind(report.received.to_string()).bind(&report.envelope);
             insert.execute(&mut *all).await?;
         }
         if let Some(last) = reports.last() {
@@ -196,9 +181,7 @@ fn changed(old: &Memory, new: &Memory) -> Result<Vec<(&'static str, String)>, Da
 }
 
 async fn version(connection: &mut SqliteConnection) -> Result<i64, DatabaseError> {
-    let row = sqlx::query("PRAGMA user_version")
-        .fetch_one(connection)
-        .await?;
+    let row = sqlx::query("PRAGMA user_version").fetch_one(connection).await?;
     match row.try_get(0)? {
         newer if newer > FORMAT => Err(DatabaseError::Newer(newer)),
         version => Ok(version),
@@ -214,8 +197,5 @@ fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, DatabaseError
 }
 
 fn content(what: &str, why: &dyn std::fmt::Display) -> DatabaseError {
-    DatabaseError::Content {
-        what: what.to_owned(),
-        why: why.to_string(),
-    }
+    DatabaseError::Content { what: what.to_owned(), why: why.to_string() }
 }

@@ -30,11 +30,8 @@ pub struct Memory {
 
 /// Lets waves follow until nothing changes any more.
 pub fn decide(memory: &mut Memory) -> Vec<Change> {
-    let health: BTreeMap<HostName, Health> = memory
-        .records
-        .iter()
-        .map(|(host, r)| (host.clone(), r.health.clone()))
-        .collect();
+    let health: BTreeMap<HostName, Health> =
+        memory.records.iter().map(|(host, r)| (host.clone(), r.health.clone())).collect();
     std::iter::from_fn(|| memory.rollout.decide(&health)).collect()
 }
 
@@ -99,14 +96,8 @@ pub fn recover(memory: &mut Memory, known: &Known, found: &BTreeMap<HostName, As
     if memory.rollout == Rollout::default() && !found.is_empty() {
         let newest = found.values().map(|a| a.release).max();
         let manifest = newest.and_then(|r| known.manifests.get(&r).map(AsRef::as_ref));
-        let waves = manifest
-            .or(known.newest())
-            .map(built_waves)
-            .unwrap_or_default();
-        let assigned = found
-            .iter()
-            .map(|(host, a)| (host.clone(), a.release))
-            .collect();
+        let waves = manifest.or(known.newest()).map(built_waves).unwrap_or_default();
+        let assigned = found.iter().map(|(host, a)| (host.clone(), a.release)).collect();
         memory.rollout = Rollout::recover(&waves, assigned);
         return true;
     }
@@ -121,12 +112,7 @@ pub fn recover(memory: &mut Memory, known: &Known, found: &BTreeMap<HostName, As
 pub fn built_waves(manifest: &afield_core::release::Manifest) -> Vec<Wave> {
     let built = |wave: &Wave| Wave {
         name: wave.name.clone(),
-        hosts: wave
-            .hosts
-            .iter()
-            .filter(|h| manifest.hosts.contains_key(*h))
-            .cloned()
-            .collect(),
+        hosts: wave.hosts.iter().filter(|h| manifest.hosts.contains_key(*h)).cloned().collect(),
     };
     manifest.waves.iter().map(built).collect()
 }

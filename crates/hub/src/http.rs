@@ -55,23 +55,16 @@ pub struct Rejection {
 impl Rejection {
     /// Not followed for a reason of this kind.
     pub fn new(kind: Kind, error: String, remedy: &str) -> Self {
-        Self {
-            kind,
-            body: Refusal {
-                error,
-                remedy: remedy.to_owned(),
-            },
-        }
+        Self { kind, body: Refusal { error, remedy: remedy.to_owned() } }
     }
 
     /// An envelope that did not open. `remedy` is for the wrong signature.
     pub fn unopened(what: &str, error: &OpenError, remedy: &str) -> Self {
         let (kind, remedy) = match error {
             OpenError::TooLong(_) => (Kind::TooLong, "send less"),
-            OpenError::Malformed(_) | OpenError::WrongKind { .. } => (
-                Kind::Malformed,
-                "send what this version of the hub knows, or update the hub",
-            ),
+            OpenError::Malformed(_) | OpenError::WrongKind { .. } => {
+                (Kind::Malformed, "send what this version of the hub knows, or update the hub")
+            }
             OpenError::DuplicateSignature(_) | OpenError::Threshold { .. } => {
                 (Kind::Forbidden, remedy)
             }
@@ -106,11 +99,7 @@ impl Rejection {
 impl From<DatabaseError> for Rejection {
     fn from(error: DatabaseError) -> Self {
         let error = format!("nothing was taken: {}", chain(&error));
-        Self::new(
-            Kind::Internal,
-            error,
-            "see to the hub's database and disk; then send it again",
-        )
+        Self::new(Kind::Internal, error, "see to the hub's database and disk; then send it again")
     }
 }
 
@@ -145,10 +134,7 @@ pub fn operators(hub: Arc<Hub>) -> Router {
 }
 
 fn finish(router: Router<Arc<Hub>>, hub: Arc<Hub>) -> Router {
-    router
-        .fallback(nothing_here)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(hub)
+    router.fallback(nothing_here).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(hub)
 }
 
 async fn reports(State(hub): State<Arc<Hub>>, request: Request) -> Result<Json<Taken>, Rejection> {
@@ -203,11 +189,7 @@ async fn healthz(State(hub): State<Arc<Hub>>) -> (StatusCode, String) {
 
 async fn nothing_here() -> Rejection {
     let error = "there is nothing at this address".into();
-    Rejection::new(
-        Kind::NotFound,
-        error,
-        "see afield-hub serve --help for what is where",
-    )
+    Rejection::new(Kind::NotFound, error, "see afield-hub serve --help for what is where")
 }
 
 async fn read<T: DeserializeOwned>(request: Request, what: &str) -> Result<T, Rejection> {
@@ -231,10 +213,6 @@ async fn read<T: DeserializeOwned>(request: Request, what: &str) -> Result<T, Re
     })?;
     serde_json::from_slice(&bytes).map_err(|e| {
         let error = format!("this is not {what}: {e}");
-        Rejection::new(
-            Kind::Malformed,
-            error,
-            "send JSON as this version of the hub knows it",
-        )
+        Rejection::new(Kind::Malformed, error, "send JSON as this version of the hub knows it")
     })
 }

@@ -124,10 +124,7 @@ impl Hub {
         };
         let mut memory = state.memory.clone();
         let changes = gate::decide(&mut memory);
-        (
-            changes,
-            gate::assign(&mut memory, known, &state.issued, (self.clock)()),
-        )
+        (changes, gate::assign(&mut memory, known, &state.issued, (self.clock)()))
     }
 
     /// Reads the repository again if it changed.
@@ -165,9 +162,7 @@ impl Hub {
             let found = source::assignments(&repository, &known);
             Ok((known, found))
         };
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|e| e.to_string())?
+        tokio::task::spawn_blocking(work).await.map_err(|e| e.to_string())?
     }
 
     async fn learn(
@@ -188,14 +183,10 @@ impl Hub {
         if save {
             state.database.save(&state.memory, &memory, &[]).await?;
         }
-        let newest = known
-            .newest()
-            .map_or("no release".into(), |m| format!("release {}", m.release));
+        let newest =
+            known.newest().map_or("no release".into(), |m| format!("release {}", m.release));
         say(&format!("repository: fleet {}, {newest}", known.fleet));
-        known
-            .flaws
-            .iter()
-            .for_each(|flaw| say(&format!("repository: {flaw}")));
+        known.flaws.iter().for_each(|flaw| say(&format!("repository: {flaw}")));
         state.memory = memory;
         state.known = Some(Arc::new(known));
         state.issued = found;
@@ -222,9 +213,7 @@ impl Hub {
             state.database.save(&state.memory, &memory, reports).await?;
             state.memory = memory;
         }
-        changes
-            .iter()
-            .for_each(|change| say(&format!("rollout: {change}")));
+        changes.iter().for_each(|change| say(&format!("rollout: {change}")));
         if !due.is_empty() {
             self.hand_out(state, due).await;
         }
@@ -240,20 +229,11 @@ impl Hub {
             Err(e) => (Vec::new(), Some(e.to_string())),
         };
         for assignment in written {
-            let Assignment {
-                host,
-                release,
-                counter,
-                ..
-            } = &assignment;
-            say(&format!(
-                "assigned: {host} release {release} (number {counter})"
-            ));
+            let Assignment { host, release, counter, .. } = &assignment;
+            say(&format!("assigned: {host} release {release} (number {counter})"));
             state.issued.insert(host.clone(), assignment);
         }
-        if let Some(problem) = problem
-            .as_ref()
-            .filter(|p| state.write_problem.as_ref() != Some(p))
+        if let Some(problem) = problem.as_ref().filter(|p| state.write_problem.as_ref() != Some(p))
         {
             say(problem);
         }
@@ -283,11 +263,7 @@ impl Hub {
         let now = (self.clock)();
         let mut problems = Vec::new();
         if let Some(problem) = &state.load_problem {
-            let last = if state.known.is_some() {
-                "; the last good one counts"
-            } else {
-                ""
-            };
+            let last = if state.known.is_some() { "; the last good one counts" } else { "" };
             problems.push(format!("the repository is not accepted{last}: {problem}"));
         }
         problems.extend(state.write_problem.clone());
@@ -339,16 +315,11 @@ fn write_all(
     for assignment in due {
         let path = repository.assignment_path(&assignment.host);
         let sealed = Envelope::seal(&assignment, key).and_then(|e| e.to_vec());
-        let result = sealed
-            .map_err(Into::into)
-            .and_then(|bytes| write_atomic(&path, &bytes));
+        let result = sealed.map_err(Into::into).and_then(|bytes| write_atomic(&path, &bytes));
         if let Err(e) = result {
             let path = path.display();
             let remedy = "make the folder writable for the hub, and room on the disk";
-            return (
-                written,
-                Some(format!("{path} cannot be written: {e}; {remedy}")),
-            );
+            return (written, Some(format!("{path} cannot be written: {e}; {remedy}")));
         }
         written.push(assignment);
     }

@@ -49,12 +49,8 @@ Exit status: 0 stopped as told, or nothing wrong with --dry-run; 1 something is 
 
 fn main() -> ExitCode {
     let Command::Serve(args) = Program::parse().command;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let done = runtime
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(serve(&args)));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(&args)));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

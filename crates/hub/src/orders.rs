@@ -50,31 +50,21 @@ fn open_order(
     })?;
     let conflict = |error: String, remedy: &str| Err(Rejection::new(Kind::Conflict, error, remedy));
     if order.fleet != known.fleet {
-        let error = format!(
-            "the order is for the fleet {}, and this is {}",
-            order.fleet, known.fleet
-        );
+        let error =
+            format!("the order is for the fleet {}, and this is {}", order.fleet, known.fleet);
         return conflict(error, "send it to that fleet's hub");
     }
     if order.expires <= now {
-        let error = format!(
-            "the order expired on {}, and it is {now} here",
-            order.expires
-        );
+        let error = format!("the order expired on {}, and it is {now} here", order.expires);
         return conflict(error, "sign it again; if it is new, set the clocks right");
     }
     if order.issued > now.checked_add(CLOCK_SLACK).unwrap_or(now) {
-        let error = format!(
-            "the order was signed on {}, and it is only {now} here",
-            order.issued
-        );
+        let error = format!("the order was signed on {}, and it is only {now} here", order.issued);
         return conflict(error, "set the clocks right, and sign it again");
     }
     if let Some(last) = last.filter(|last| order.issued <= *last) {
-        let error = format!(
-            "the order of {} is not newer than the last one, of {last}",
-            order.issued
-        );
+        let error =
+            format!("the order of {} is not newer than the last one, of {last}", order.issued);
         return conflict(error, "sign it again, if it is still wanted");
     }
     Ok(order)
@@ -91,10 +81,7 @@ fn follow(
         Action::Start { release, .. } => {
             let manifest = known.manifests.get(release).ok_or_else(|| {
                 let error = format!("the repository has no release {release}");
-                conflict(
-                    error,
-                    known_releases(known.manifests.keys().copied().collect()),
-                )
+                conflict(error, known_releases(known.manifests.keys().copied().collect()))
             })?;
             gate::built_waves(manifest)
         }

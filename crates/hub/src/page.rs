@@ -119,10 +119,7 @@ fn stopped_in(wave: &WaveStatus, fleet: &FleetStatus) -> bool {
     let Some(Status::Stopped { host, .. }) = fleet.rollout.as_ref().map(|a| &a.status) else {
         return false;
     };
-    fleet
-        .hosts
-        .iter()
-        .any(|h| h.host == *host && h.wave.as_ref() == Some(&wave.name))
+    fleet.hosts.iter().any(|h| h.host == *host && h.wave.as_ref() == Some(&wave.name))
 }
 
 fn hosts(fleet: &FleetStatus) -> Markup {

@@ -46,12 +46,7 @@ impl Hub {
                 continue;
             }
             kept.push(received(&report, envelope, now)?);
-            say(&format!(
-                "heard: {} number {}: {}",
-                report.host,
-                report.seq,
-                said(&report)
-            ));
+            say(&format!("heard: {} number {}: {}", report.host, report.seq, said(&report)));
             observe(&mut memory, report, now);
             // After each, so that what was good or bad in between counts, however many came at once.
             for change in gate::decide(&mut memory) {
@@ -61,10 +56,7 @@ impl Hub {
         if !kept.is_empty() {
             self.settle(&mut state, memory, &kept).await?;
         }
-        Ok(Taken {
-            accepted: kept.len() as u64,
-            seq,
-        })
+        Ok(Taken { accepted: kept.len() as u64, seq })
     }
 }
 
@@ -80,10 +72,7 @@ fn open_all<'a>(
         .first()
         .ok_or_else(|| malformed("there is no report in the list", "send at least one"))?;
     let sender: Sender = serde_json::from_str(&first.payload).map_err(|e| {
-        malformed(
-            &format!("a report cannot be read: {e}"),
-            "send it as it was signed",
-        )
+        malformed(&format!("a report cannot be read: {e}"), "send it as it was signed")
     })?;
     let key = key_of(&sender.host, known, memory)?;
     let mut reports = Vec::new();
@@ -115,11 +104,7 @@ fn open(envelope: &Envelope, host: &HostName, key: PublicKey) -> Result<Report, 
             "a report has {} bytes; at most {MAX_REPORT} are taken",
             envelope.payload.len()
         );
-        return Err(Rejection::new(
-            Kind::TooLong,
-            error,
-            "send fewer checks, or shorter ones",
-        ));
+        return Err(Rejection::new(Kind::TooLong, error, "send fewer checks, or shorter ones"));
     }
     let remedy = "sign it with the host key that the fleet folder names for this host; if that changed, \
                   change it there and make a release";
@@ -143,22 +128,16 @@ fn key_of(host: &HostName, known: &Known, memory: &Memory) -> Result<PublicKey, 
     let assigned = memory.rollout.assigned.get(host).copied();
     let entry = |release: ReleaseId| known.manifests.get(&release)?.hosts.get(host);
     let refused = |error: String, remedy: &str| Rejection::new(Kind::Forbidden, error, remedy);
-    let found = newest
-        .and_then(entry)
-        .or_else(|| assigned.and_then(entry))
-        .ok_or_else(|| {
-            let error = format!("there is no host {host} in the newest release");
-            refused(
-                error,
-                "correct its name in agent.toml, or add it to the fleet folder and make a release",
-            )
-        })?;
-    found.key.ok_or_else(|| {
-        let error = format!("the key of {host} is not in the newest release yet");
+    let found = newest.and_then(entry).or_else(|| assigned.and_then(entry)).ok_or_else(|| {
+        let error = format!("there is no host {host} in the newest release");
         refused(
             error,
-            "add its SSH host key to the fleet folder and make a release",
+            "correct its name in agent.toml, or add it to the fleet folder and make a release",
         )
+    })?;
+    found.key.ok_or_else(|| {
+        let error = format!("the key of {host} is not in the newest release yet");
+        refused(error, "add its SSH host key to the fleet folder and make a release")
     })
 }
 
@@ -166,12 +145,7 @@ fn received(report: &Report, envelope: &Envelope, now: Timestamp) -> Result<Rece
     let (host, seq) = (report.host.clone(), report.seq);
     let envelope = serde_json::to_string(envelope)
         .map_err(|e| Rejection::new(Kind::Malformed, e.to_string(), "send it as it was signed"))?;
-    Ok(Received {
-        host,
-        seq,
-        received: now,
-        envelope,
-    })
+    Ok(Received { host, seq, received: now, envelope })
 }
 
 fn observe(memory: &mut Memory, report: Report, received: Timestamp) {
@@ -179,41 +153,20 @@ fn observe(memory: &mut Memory, report: Report, received: Timestamp) {
     let mut health: Health = old.map(|r| r.health).unwrap_or_default();
     health.observe(&report, received);
     let last = short(report);
-    memory.records.insert(
-        last.host.clone(),
-        Record {
-            health,
-            last,
-            received,
-        },
-    );
+    memory.records.insert(last.host.clone(), Record { health, last, received });
 }
 
 /// What is kept beside the envelope is cut to what can be shown.
 fn short(mut report: Report) -> Report {
     use afield_core::report::Event::{Refused, RolledBack, Stuck};
-    let cut = |c: CheckResult| CheckResult {
-        saw: clip(&c.saw),
-        ..c
-    };
+    let cut = |c: CheckResult| CheckResult { saw: clip(&c.saw), ..c };
     report.checks = report.checks.into_iter().take(MAX_SHOWN).map(cut).collect();
-    report.notes = report
-        .notes
-        .iter()
-        .take(MAX_SHOWN)
-        .map(|n| clip(n))
-        .collect();
+    report.notes = report.notes.iter().take(MAX_SHOWN).map(|n| clip(n)).collect();
     report.agent = clip(&report.agent);
     match &mut report.event {
         RolledBack { why, log, .. } | Stuck { why, log, .. } => {
             *why = clip(why);
-            *log = log
-                .iter()
-                .rev()
-                .take(MAX_LOG_LINES)
-                .rev()
-                .map(|l| clip(l))
-                .collect();
+            *log = log.iter().rev().take(MAX_LOG_LINES).rev().map(|l| clip(l)).collect();
         }
         Refused { code, why } => (*code, *why) = (clip(code), clip(why)),
         _ => {}
@@ -223,9 +176,7 @@ fn short(mut report: Report) -> Report {
 
 fn said(report: &Report) -> String {
     use afield_core::report::Event;
-    let on = report
-        .release
-        .map_or("no release".into(), |r| format!("release {r}"));
+    let on = report.release.map_or("no release".into(), |r| format!("release {r}"));
     match &report.event {
         Event::Healthy => format!("healthy on {on}"),
         Event::Unhealthy => format!("unhealthy on {on}"),

@@ -97,10 +97,7 @@ async fn run(
         // An error means that the sender is gone, which is the end as well.
         let _ = stopped.wait_for(|stop| *stop).await;
     };
-    Ok(axum::serve(listener, router)
-        .with_graceful_shutdown(stop)
-        .into_future()
-        .await?)
+    Ok(axum::serve(listener, router).with_graceful_shutdown(stop).into_future().await?)
 }
 
 async fn tick(hub: &Hub) -> Result<()> {
@@ -138,9 +135,7 @@ async fn dry_run(args: &Serve) -> Result<()> {
             args.repository.display()
         );
     }
-    let hub = Hub::look(setup(args)?)
-        .await
-        .with_context(|| shown(&args.database))?;
+    let hub = Hub::look(setup(args)?).await.with_context(|| shown(&args.database))?;
     let (changes, assignments) = hub.plan().await;
     let status = hub.status().await;
     if args.json {
@@ -149,23 +144,12 @@ async fn dry_run(args: &Serve) -> Result<()> {
         });
         println!("{plan}");
     } else {
-        status
-            .problems
-            .iter()
-            .for_each(|p| println!("problem: {p}"));
-        changes
-            .iter()
-            .for_each(|change| println!("would decide: {change}"));
+        status.problems.iter().for_each(|p| println!("problem: {p}"));
+        changes.iter().for_each(|change| println!("would decide: {change}"));
         for a in &assignments {
-            println!(
-                "would assign: {} release {}, until {}",
-                a.host, a.release, a.expires
-            );
+            println!("would assign: {} release {}, until {}", a.host, a.release, a.expires);
         }
-        println!(
-            "would serve hosts on {}, operators on {}",
-            args.listen, args.operator_listen
-        );
+        println!("would serve hosts on {}, operators on {}", args.listen, args.operator_listen);
     }
     if status.problems.is_empty() {
         return Ok(());

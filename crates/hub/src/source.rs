@@ -37,9 +37,7 @@ pub struct Known {
 impl Known {
     /// Whether a release has something for a host.
     pub fn has(&self, release: ReleaseId, host: &HostName) -> bool {
-        self.manifests
-            .get(&release)
-            .is_some_and(|m| m.hosts.contains_key(host))
+        self.manifests.get(&release).is_some_and(|m| m.hosts.contains_key(host))
     }
 
     /// The newest release.
@@ -52,9 +50,7 @@ impl Known {
 pub fn stamp(repository: &Repository) -> Vec<u8> {
     let folder = repository.metadata();
     let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries
-        .map(|e| e.file_name().into_encoded_bytes())
-        .collect();
+    let mut names: Vec<_> = entries.map(|e| e.file_name().into_encoded_bytes()).collect();
     names.sort();
     let timestamp = read_limited(&folder.join("timestamp.json"), MAX_ROOT).unwrap_or_default();
     [names.join(&b'/'), timestamp].join(&b'\n')
@@ -97,11 +93,7 @@ pub fn load(
 
 /// The assignments in the folder that the rollout keys signed. Anything else there counts as missing.
 pub fn assignments(repository: &Repository, known: &Known) -> BTreeMap<HostName, Assignment> {
-    let hosts: BTreeSet<_> = known
-        .manifests
-        .values()
-        .flat_map(|m| m.hosts.keys())
-        .collect();
+    let hosts: BTreeSet<_> = known.manifests.values().flat_map(|m| m.hosts.keys()).collect();
     let found = |host: &HostName| Some((host.clone(), assignment(repository, known, host)?));
     hosts.into_iter().filter_map(found).collect()
 }
@@ -117,8 +109,5 @@ fn assignment(repository: &Repository, known: &Known, host: &HostName) -> Option
 /// An error with its causes, as one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |e| e.source());
-    causes
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

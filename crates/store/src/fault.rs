@@ -18,18 +18,13 @@ pub fn point(name: &str) {
 
     static PASSED: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
     let times = {
-        let mut passed = PASSED
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut passed = PASSED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let times = passed.entry(name.to_owned()).or_default();
         *times += 1;
         *times
     };
     if let Ok(log) = std::env::var("AFIELD_FAULT_LOG")
-        && let Ok(mut file) = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
+        && let Ok(mut file) = std::fs::OpenOptions::new().create(true).append(true).open(log)
     {
         // A test that cannot read its log fails by itself.
         let _ = writeln!(file, "{name}:{times}");

@@ -14,21 +14,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Like [`write_atomic`], with the permission bits `mode`.
 pub fn write_atomic_mode(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let folder = path
-        .parent()
-        .ok_or_else(|| io::Error::other("a path without a folder"))?;
-    let name = path
-        .file_name()
-        .ok_or_else(|| io::Error::other("a path without a name"))?;
+    let folder = path.parent().ok_or_else(|| io::Error::other("a path without a folder"))?;
+    let name = path.file_name().ok_or_else(|| io::Error::other("a path without a name"))?;
     let beside = folder.join(format!(".{}.new", name.to_string_lossy()));
     let mut options = fs::OpenOptions::new();
     // A leftover of a power cut may be in the way, with another mode.
     remove_if_there(&beside)?;
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(&beside)?;
+    let mut file = options.write(true).create_new(true).mode(mode).open(&beside)?;
     file.write_all(bytes)?;
     fault::point("write:written");
     file.sync_all()?;

@@ -11,9 +11,8 @@ use crate::files;
 /// A key file has at most this many bytes.
 const MAX_KEY_FILE: u64 = 64 * 1024;
 /// DER before the seed of an ed25519 key (RFC 8410 §7, version 1 without attributes).
-const PKCS8: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
+const PKCS8: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
 
@@ -48,22 +47,12 @@ pub fn read_seed(path: &Path) -> Result<[u8; 32], KeyError> {
         why: why.to_owned(),
     };
     let text = read_text(path)?;
-    let body = text
-        .trim()
-        .strip_prefix(BEGIN)
-        .and_then(|t| t.strip_suffix(END));
-    let body: String = body
-        .ok_or_else(|| wrong("no PRIVATE KEY block"))?
-        .split_whitespace()
-        .collect();
-    let der = BASE64
-        .decode(body.as_bytes())
-        .map_err(|e| wrong(&e.to_string()))?;
-    let seed = der
-        .strip_prefix(PKCS8.as_slice())
-        .ok_or_else(|| wrong("another kind of key"))?;
-    seed.try_into()
-        .map_err(|_| wrong("its seed has not 32 bytes"))
+    let body = text.trim().strip_prefix(BEGIN).and_then(|t| t.strip_suffix(END));
+    let body: String =
+        body.ok_or_else(|| wrong("no PRIVATE KEY block"))?.split_whitespace().collect();
+    let der = BASE64.decode(body.as_bytes()).map_err(|e| wrong(&e.to_string()))?;
+    let seed = der.strip_prefix(PKCS8.as_slice()).ok_or_else(|| wrong("another kind of key"))?;
+    seed.try_into().map_err(|_| wrong("its seed has not 32 bytes"))
 }
 
 /// A key of trust.
@@ -73,10 +62,7 @@ pub fn read_secret(path: &Path) -> Result<SecretKey, KeyError> {
 
 /// Writes a key of trust, mode 0600; refuses to replace one.
 pub fn write_seed(path: &Path, seed: &[u8; 32]) -> Result<(), KeyError> {
-    let io = |source| KeyError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| KeyError::Io { path: path.to_owned(), source };
     if path.exists() {
         return Err(io(io::Error::new(
             io::ErrorKind::AlreadyExists,
@@ -101,10 +87,7 @@ pub fn read_host_key(path: &Path) -> Result<SecretKey, KeyError> {
     if key.is_encrypted() {
         return Err(wrong("it has a passphrase".into()));
     }
-    let pair = key
-        .key_data()
-        .ed25519()
-        .ok_or_else(|| wrong("it is of another kind".into()))?;
+    let pair = key.key_data().ed25519().ok_or_else(|| wrong("it is of another kind".into()))?;
     let secret = SecretKey::from_seed(&pair.private.to_bytes());
     if secret.public() != PublicKey::from_bytes(pair.public.0) {
         return Err(wrong("its halves do not belong together".into()));
@@ -113,10 +96,7 @@ pub fn read_host_key(path: &Path) -> Result<SecretKey, KeyError> {
 }
 
 fn read_text(path: &Path) -> Result<String, KeyError> {
-    let io = |source| KeyError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| KeyError::Io { path: path.to_owned(), source };
     let bytes = files::read_limited(path, MAX_KEY_FILE).map_err(io)?;
     String::from_utf8(bytes).map_err(|e| io(io::Error::other(e)))
 }

@@ -56,12 +56,7 @@ pub enum NarError {
 
 /// Reads a whole NAR and proves its structure, its length and its hash.
 pub fn prove(reader: impl Read, size: u64, wanted: NarHash) -> Result<(), NarError> {
-    let mut nar = Parser {
-        reader,
-        left: size,
-        size,
-        hash: Sha256::new(),
-    };
+    let mut nar = Parser { reader, left: size, size, hash: Sha256::new() };
     nar.expect(b"nix-archive-1")?;
     nar.node(0)?;
     if nar.left > 0 {
@@ -205,10 +200,7 @@ impl<R: Read> Parser<R> {
             let name = self.text(MAX_NAME)?;
             check_name(&name)?;
             if let Some(before) = before.filter(|b| *b >= name) {
-                return Err(NarError::Unsorted {
-                    before: lossy(&before),
-                    next: lossy(&name),
-                });
+                return Err(NarError::Unsorted { before: lossy(&before), next: lossy(&name) });
             }
             before = Some(name);
             self.expect(b"node")?;
@@ -220,11 +212,7 @@ impl<R: Read> Parser<R> {
 
 fn check_name(name: &[u8]) -> Result<(), NarError> {
     let bad = matches!(name, b"" | b"." | b"..") || name.contains(&b'/') || name.contains(&0);
-    if bad {
-        Err(NarError::BadName(lossy(name)))
-    } else {
-        Ok(())
-    }
+    if bad { Err(NarError::BadName(lossy(name))) } else { Ok(()) }
 }
 
 fn lossy(name: &[u8]) -> String {

@@ -66,20 +66,13 @@ pub enum ObjectError {
 
 /// Compresses a stream into `out`; returns the object's reference.
 pub fn pack(mut from: impl Read, out: impl Write) -> io::Result<ObjectRef> {
-    let counted = Hashing {
-        inner: out,
-        hash: Sha256::new(),
-        size: 0,
-    };
+    let counted = Hashing { inner: out, hash: Sha256::new(), size: 0 };
     let mut encoder = zstd::Encoder::new(counted, LEVEL)?;
     encoder.window_log(WINDOW_LOG)?;
     io::copy(&mut from, &mut encoder)?;
     let done = encoder.finish()?;
     let id = ObjectId::from_bytes(done.hash.finalize().into());
-    Ok(ObjectRef {
-        id,
-        size: done.size,
-    })
+    Ok(ObjectRef { id, size: done.size })
 }
 
 /// A document as an object: JSON, zstd.
@@ -100,14 +93,10 @@ pub fn open_document<T: DeserializeOwned>(
     let wrong = |why: String| ObjectError::Document { id, why };
     let mut json = Vec::new();
     let decoder = decoder(bytes).map_err(|e| wrong(e.to_string()))?;
-    let n = decoder
-        .take(MAX_DOCUMENT + 1)
-        .read_to_end(&mut json)
-        .map_err(|e| wrong(e.to_string()))?;
+    let n =
+        decoder.take(MAX_DOCUMENT + 1).read_to_end(&mut json).map_err(|e| wrong(e.to_string()))?;
     if n as u64 > MAX_DOCUMENT {
-        return Err(wrong(format!(
-            "it unpacks to more than {MAX_DOCUMENT} bytes"
-        )));
+        return Err(wrong(format!("it unpacks to more than {MAX_DOCUMENT} bytes")));
     }
     serde_json::from_slice(&json).map_err(|e| wrong(e.to_string()))
 }
@@ -136,11 +125,7 @@ pub fn prove(path: &Path, object: &ObjectRef, info: &PathInfo) -> Result<(), Obj
 pub fn prove_slice(bytes: &[u8], object: &ObjectRef) -> Result<(), ObjectError> {
     let (id, found) = (object.id, bytes.len() as u64);
     if found != object.size {
-        return Err(ObjectError::Length {
-            id,
-            wanted: object.size,
-            found,
-        });
+        return Err(ObjectError::Length { id, wanted: object.size, found });
     }
     let found = ObjectId::of(bytes);
     if found != id {
@@ -156,17 +141,9 @@ pub fn prove_bytes(path: &Path, object: &ObjectRef) -> Result<(), ObjectError> {
     let mut file = File::open(path).map_err(io)?;
     let found = file.metadata().map_err(io)?.len();
     if found != object.size {
-        return Err(ObjectError::Length {
-            id,
-            wanted: object.size,
-            found,
-        });
+        return Err(ObjectError::Length { id, wanted: object.size, found });
     }
-    let mut hashing = Hashing {
-        inner: io::sink(),
-        hash: Sha256::new(),
-        size: 0,
-    };
+    let mut hashing = Hashing { inner: io::sink(), hash: Sha256::new(), size: 0 };
     io::copy(&mut file, &mut hashing).map_err(io)?;
     let found = ObjectId::from_bytes(hashing.hash.finalize().into());
     if found != id {

@@ -72,26 +72,17 @@ pub fn open_manifest(
     release: ReleaseId,
     bytes: &[u8],
 ) -> Result<Manifest, RepositoryError> {
-    let object = trusted
-        .releases
-        .get(&release)
-        .ok_or(RepositoryError::NoRelease(release))?;
+    let object = trusted.releases.get(&release).ok_or(RepositoryError::NoRelease(release))?;
     let manifest: Manifest = object::open_document(object, bytes)?;
     let flaw = |flaw: String| RepositoryError::Manifest { release, flaw };
     if manifest.format > FORMAT {
         return Err(flaw(Flaw::Format(manifest.format).to_string()));
     }
     if manifest.release != release {
-        return Err(flaw(format!(
-            "it calls itself release {}",
-            manifest.release
-        )));
+        return Err(flaw(format!("it calls itself release {}", manifest.release)));
     }
     if manifest.fleet != trusted.fleet {
-        return Err(flaw(format!(
-            "it is for the fleet {}, not {}",
-            manifest.fleet, trusted.fleet
-        )));
+        return Err(flaw(format!("it is for the fleet {}, not {}", manifest.fleet, trusted.fleet)));
     }
     Ok(manifest)
 }
@@ -109,9 +100,7 @@ impl Repository {
             let path = dir.join(sub);
             fs::create_dir_all(&path).map_err(|source| RepositoryError::Io { path, source })?;
         }
-        Ok(Self {
-            dir: dir.to_owned(),
-        })
+        Ok(Self { dir: dir.to_owned() })
     }
 
     /// The folder of TUF metadata.
@@ -135,10 +124,7 @@ impl Repository {
         trusted: &Trusted,
         release: ReleaseId,
     ) -> Result<Manifest, RepositoryError> {
-        let object = trusted
-            .releases
-            .get(&release)
-            .ok_or(RepositoryError::NoRelease(release))?;
+        let object = trusted.releases.get(&release).ok_or(RepositoryError::NoRelease(release))?;
         let bytes = self.read(&manifest_name(release, &object.id))?;
         open_manifest(trusted, release, &bytes)
     }
@@ -151,10 +137,7 @@ impl Repository {
 
     /// Adds a document.
     pub fn add_document<T: Serialize>(&self, document: &T) -> Result<ObjectRef, RepositoryError> {
-        let io = |source| RepositoryError::Io {
-            path: self.dir.clone(),
-            source,
-        };
+        let io = |source| RepositoryError::Io { path: self.dir.clone(), source };
         let (object, bytes) = object::pack_document(document).map_err(io)?;
         self.add_bytes(&object_name(&object.id), &bytes)?;
         Ok(object)
@@ -162,10 +145,7 @@ impl Repository {
 
     /// Adds a manifest; it counts once the metadata names it.
     pub fn add_manifest(&self, manifest: &Manifest) -> Result<ObjectRef, RepositoryError> {
-        let io = |source| RepositoryError::Io {
-            path: self.dir.clone(),
-            source,
-        };
+        let io = |source| RepositoryError::Io { path: self.dir.clone(), source };
         let (object, bytes) = object::pack_document(manifest).map_err(io)?;
         self.add_bytes(&manifest_name(manifest.release, &object.id), &bytes)?;
         Ok(object)
@@ -174,20 +154,11 @@ impl Repository {
     /// Adds an archive as a full object.
     pub fn add_nar(&self, nar: impl Read) -> Result<ObjectRef, RepositoryError> {
         let dir = self.dir.join("objects");
-        let io = |source| RepositoryError::Io {
-            path: dir.clone(),
-            source,
-        };
-        let beside = tempfile::Builder::new()
-            .prefix(".pack-")
-            .tempfile_in(&dir)
-            .map_err(io)?;
+        let io = |source| RepositoryError::Io { path: dir.clone(), source };
+        let beside = tempfile::Builder::new().prefix(".pack-").tempfile_in(&dir).map_err(io)?;
         let object = object::pack(nar, beside.as_file()).map_err(io)?;
         let path = self.object_path(&object.id);
-        let io = |source| RepositoryError::Io {
-            path: path.clone(),
-            source,
-        };
+        let io = |source| RepositoryError::Io { path: path.clone(), source };
         // One of another length was damaged in storage, and is replaced.
         if path.metadata().is_ok_and(|m| m.len() == object.size) {
             return Ok(object);
@@ -203,10 +174,7 @@ impl Repository {
 
     fn add_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), RepositoryError> {
         let path = self.dir.join(name);
-        let io = |source| RepositoryError::Io {
-            path: path.clone(),
-            source,
-        };
+        let io = |source| RepositoryError::Io { path: path.clone(), source };
         if fs::read(&path).is_ok_and(|there| there == bytes) {
             return Ok(());
         }

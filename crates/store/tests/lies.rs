@@ -47,16 +47,8 @@ fn prove(bytes: &[u8]) -> Result<(), NarError> {
 #[test]
 fn an_honest_archive_is_proved() {
     let link = words(&[b"(", b"type", b"symlink", b"target", b"../a", b")"]);
-    let tool = words(&[
-        b"(",
-        b"type",
-        b"regular",
-        b"executable",
-        b"",
-        b"contents",
-        b"#!/bin/sh",
-        b")",
-    ]);
+    let tool =
+        words(&[b"(", b"type", b"regular", b"executable", b"", b"contents", b"#!/bin/sh", b")"]);
     let nar = archive(folder(&[(b"a", file(b"x")), (b"b", tool), (b"c", link)]));
     prove(&nar).unwrap();
     prove(&archive(words(&[b"(", b"type", b"regular", b")"]))).unwrap();
@@ -69,10 +61,7 @@ fn real_nix_writes_what_is_proved() {
     fs::create_dir_all(root.join("sub/empty")).unwrap();
     fs::write(root.join("sub/file"), vec![7; 100_001]).unwrap();
     std::os::unix::fs::symlink("sub/file", root.join("link")).unwrap();
-    let dump = std::process::Command::new("nix-store")
-        .arg("--dump")
-        .arg(&root)
-        .output();
+    let dump = std::process::Command::new("nix-store").arg("--dump").arg(&root).output();
     let dump = dump.expect("nix-store must be installed (apt-get install nix-bin)");
     assert!(dump.status.success(), "{dump:?}");
     prove(&dump.stdout).unwrap();
@@ -165,22 +154,10 @@ impl Object {
         let nar = archive(file(&b"hello".repeat(1000)));
         let mut packed = Vec::new();
         let object = object::pack(nar.as_slice(), &mut packed).unwrap();
-        let path = format!("/nix/store/{}-hello", "0".repeat(32))
-            .parse()
-            .unwrap();
+        let path = format!("/nix/store/{}-hello", "0".repeat(32)).parse().unwrap();
         let nar_size = nar.len() as u64;
-        let info = PathInfo {
-            path,
-            nar_hash: NarHash::of(&nar),
-            nar_size,
-            references: vec![],
-        };
-        Self {
-            dir: tempfile::tempdir().unwrap(),
-            object,
-            info,
-            packed,
-        }
+        let info = PathInfo { path, nar_hash: NarHash::of(&nar), nar_size, references: vec![] };
+        Self { dir: tempfile::tempdir().unwrap(), object, info, packed }
     }
 
     fn prove(&self, bytes: &[u8]) -> Result<(), ObjectError> {
@@ -196,10 +173,7 @@ fn an_honest_object_is_proved() {
     object.prove(&object.packed).unwrap();
     let mut unpacked = Vec::new();
     let file = fs::File::open(object.dir.path().join("object")).unwrap();
-    object::unpack(file)
-        .unwrap()
-        .read_to_end(&mut unpacked)
-        .unwrap();
+    object::unpack(file).unwrap().read_to_end(&mut unpacked).unwrap();
     assert_eq!(unpacked.len() as u64, object.info.nar_size);
 }
 
@@ -208,40 +182,28 @@ fn swapped_object() {
     let object = Object::new();
     let mut swapped = object.packed.clone();
     swapped[10] ^= 1;
-    assert!(matches!(
-        object.prove(&swapped),
-        Err(ObjectError::Swapped { .. })
-    ));
+    assert!(matches!(object.prove(&swapped), Err(ObjectError::Swapped { .. })));
 }
 
 #[test]
 fn truncated_object() {
     let object = Object::new();
     let half = object.prove(&object.packed[..10]);
-    assert!(
-        matches!(half, Err(ObjectError::Length { found: 10, .. })),
-        "{half:?}"
-    );
+    assert!(matches!(half, Err(ObjectError::Length { found: 10, .. })), "{half:?}");
 }
 
 #[test]
 fn object_longer_than_declared() {
     let object = Object::new();
     let longer = [object.packed.as_slice(), b"x"].concat();
-    assert!(matches!(
-        object.prove(&longer),
-        Err(ObjectError::Length { .. })
-    ));
+    assert!(matches!(object.prove(&longer), Err(ObjectError::Length { .. })));
 }
 
 #[test]
 fn object_of_another_path() {
     let mut object = Object::new();
     object.info.nar_hash = NarHash::of(b"another");
-    assert!(matches!(
-        object.prove(&object.packed),
-        Err(ObjectError::Nar { .. })
-    ));
+    assert!(matches!(object.prove(&object.packed), Err(ObjectError::Nar { .. })));
 }
 
 #[test]
@@ -250,28 +212,16 @@ fn decompression_bomb() {
     let zeros = std::io::repeat(0).take(100 << 20);
     let mut object = Object::new();
     object.object = object::pack(zeros, &mut packed).unwrap();
-    assert!(matches!(
-        object.prove(&packed),
-        Err(ObjectError::Nar { .. })
-    ));
+    assert!(matches!(object.prove(&packed), Err(ObjectError::Nar { .. })));
     let document = object::open_document::<String>(&object.object, &packed);
-    assert!(
-        matches!(document, Err(ObjectError::Document { .. })),
-        "{document:?}"
-    );
+    assert!(matches!(document, Err(ObjectError::Document { .. })), "{document:?}");
 }
 
 #[test]
 fn swapped_document() {
     let (object, bytes) = object::pack_document(&"hello").unwrap();
-    assert_eq!(
-        object::open_document::<String>(&object, &bytes).unwrap(),
-        "hello"
-    );
-    let other = ObjectRef {
-        id: ObjectId::of(b"x"),
-        size: object.size,
-    };
+    assert_eq!(object::open_document::<String>(&object, &bytes).unwrap(), "hello");
+    let other = ObjectRef { id: ObjectId::of(b"x"), size: object.size };
     let found = object::open_document::<String>(&other, &bytes);
     assert!(matches!(found, Err(ObjectError::Swapped { .. })));
 }

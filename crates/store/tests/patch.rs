@@ -54,10 +54,7 @@ impl Thing {
     }
 
     fn source(&self) -> Source<'_> {
-        Source {
-            info: &self.info,
-            dir: &self.dir,
-        }
+        Source { info: &self.info, dir: &self.dir }
     }
 }
 
@@ -73,11 +70,7 @@ fn package(root: &Path, own: &str, library: &str, program: &[u8], text: &str) {
     fs::create_dir_all(root.join("share/empty")).unwrap();
     let tool = root.join("bin/tool");
     let rpath = format!("{library}/lib:{own}/lib\0");
-    fs::write(
-        &tool,
-        [&program[..5000], rpath.as_bytes(), &program[5000..]].concat(),
-    )
-    .unwrap();
+    fs::write(&tool, [&program[..5000], rpath.as_bytes(), &program[5000..]].concat()).unwrap();
     fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(root.join("share/none"), b"").unwrap();
     fs::write(root.join("share/text"), text).unwrap();
@@ -142,16 +135,8 @@ fn the_archive_of_a_folder_is_what_nix_writes() {
         .output()
         .expect("nix-store must be installed (apt-get install nix-bin)");
     let mut nar = Vec::new();
-    patch::archive(&world.new.dir)
-        .unwrap()
-        .read_to_end(&mut nar)
-        .unwrap();
-    assert!(
-        nar == dump.stdout,
-        "{} and {} bytes",
-        nar.len(),
-        dump.stdout.len()
-    );
+    patch::archive(&world.new.dir).unwrap().read_to_end(&mut nar).unwrap();
+    assert!(nar == dump.stdout, "{} and {} bytes", nar.len(), dump.stdout.len());
 }
 
 #[test]
@@ -192,14 +177,10 @@ fn renamed_and_new_files() {
     let other = Thing::new(other, &store_path('c', "data"), &[]);
     let library = Library::new([world.old.source(), other.source()]).unwrap();
     let mut out = Vec::new();
-    let made = patch::make(&world.new.source(), &library, world.dir.path(), &mut out)
-        .unwrap()
-        .unwrap();
+    let made =
+        patch::make(&world.new.source(), &library, world.dir.path(), &mut out).unwrap().unwrap();
     assert!(made.size < 200, "{made:?}");
-    assert_eq!(
-        made.bases,
-        [world.old.info.path.clone(), other.info.path.clone()]
-    );
+    assert_eq!(made.bases, [world.old.info.path.clone(), other.info.path.clone()]);
     let bases = [world.old.source(), other.source()];
     world.prove(&world.apply(&out, &bases).unwrap()).unwrap();
     content.clear();
@@ -209,26 +190,14 @@ fn renamed_and_new_files() {
 fn compressed_texts_are_patched_inside() {
     let gzip = |text: &str, path: &Path| {
         fs::write(path, text).unwrap();
-        let done = std::process::Command::new("gzip")
-            .args(["-9nf"])
-            .arg(path)
-            .status()
-            .unwrap();
+        let done = std::process::Command::new("gzip").args(["-9nf"]).arg(path).status().unwrap();
         assert!(done.success());
     };
     let mut seed = Seed(5);
-    let history: String = (0..4000)
-        .map(|_| format!("entry {}\n", seed.next(1 << 30)))
-        .collect();
+    let history: String = (0..4000).map(|_| format!("entry {}\n", seed.next(1 << 30))).collect();
     let world = World::new(|_, _, root| gzip(&format!("news\n{history}"), &root.join("history")));
     gzip(&history, &world.old.dir.join("history"));
-    let refs: Vec<String> = world
-        .old
-        .info
-        .references
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let refs: Vec<String> = world.old.info.references.iter().map(ToString::to_string).collect();
     let old = Thing::new(world.old.dir.clone(), world.old.info.path.as_str(), &refs);
     let world = World { old, ..world };
     let size = world.round();
@@ -260,10 +229,7 @@ fn truncated_patch() {
     let (patch, _) = world.make();
     for cut in 0..patch.len() {
         let found = world.apply(&patch[..cut], &[world.old.source()]);
-        assert!(
-            matches!(found, Err(PatchError::Truncated)),
-            "{cut}: {found:?}"
-        );
+        assert!(matches!(found, Err(PatchError::Truncated)), "{cut}: {found:?}");
     }
 }
 
@@ -292,10 +258,7 @@ fn swapped_patch() {
     let world = World::new(|program, _, _| program[1] = 1);
     let other = World::new(|program, _, _| program[2] = 2);
     let found = world.apply(&other.make().0, &[world.old.source()]);
-    assert!(
-        matches!(found, Err(PatchError::OtherTarget(_))),
-        "{found:?}"
-    );
+    assert!(matches!(found, Err(PatchError::OtherTarget(_))), "{found:?}");
 }
 
 #[test]
@@ -314,13 +277,7 @@ fn wrong_bases() {
     let found = world.apply(&patch, &[world.new.source()]);
     assert!(matches!(found, Err(PatchError::WrongBase(p)) if p == world.new.info.path));
     let found = world.apply(&patch, &[]);
-    assert!(matches!(
-        found,
-        Err(PatchError::BaseCount {
-            wanted: 1,
-            found: 0
-        })
-    ));
+    assert!(matches!(found, Err(PatchError::BaseCount { wanted: 1, found: 0 })));
 }
 
 #[test]
@@ -344,16 +301,10 @@ fn base_changed_on_disk() {
     bytes.pop();
     fs::write(&tool, &bytes[..100]).unwrap();
     let found = world.apply(&patch, &bases);
-    assert!(
-        matches!(found, Err(PatchError::BaseChanged { .. })),
-        "{found:?}"
-    );
+    assert!(matches!(found, Err(PatchError::BaseChanged { .. })), "{found:?}");
     fs::remove_dir_all(&world.old.dir).unwrap();
     let found = world.apply(&patch, &bases);
-    assert!(
-        matches!(found, Err(PatchError::BaseChanged { .. })),
-        "{found:?}"
-    );
+    assert!(matches!(found, Err(PatchError::BaseChanged { .. })), "{found:?}");
 }
 
 #[test]
@@ -383,14 +334,8 @@ fn corrupted_patches_never_panic_and_never_pass() {
         seen += 1;
         match world.apply(&bad, &bases) {
             Err(_) => refused += 1,
-            Ok(nar) => assert!(
-                world.prove(&nar).is_err(),
-                "a changed patch made the target"
-            ),
+            Ok(nar) => assert!(world.prove(&nar).is_err(), "a changed patch made the target"),
         }
     }
-    assert!(
-        refused + 2 >= seen,
-        "only {refused} of {seen} were refused before the proof"
-    );
+    assert!(refused + 2 >= seen, "only {refused} of {seen} were refused before the proof");
 }

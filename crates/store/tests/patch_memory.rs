@@ -41,9 +41,7 @@ fn package(dir: &Path, changed: bool) {
     fs::create_dir_all(dir).unwrap();
     let mut state: u64 = 7;
     let mut next = || {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 33) as usize
     };
     let mut bytes: Vec<u8> = (0..12 * MIB).map(|_| next() as u8).collect();
@@ -63,10 +61,7 @@ fn package(dir: &Path, changed: bool) {
 
 fn peak() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|l| l.strip_prefix("VmHWM:"))
-        .unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
     line.split_whitespace().next().unwrap().parse().unwrap()
 }
 
@@ -77,10 +72,7 @@ const FOLDER: &str = "AFIELD_TEST_PATCH_FOLDER";
 fn apply(dir: &Path) {
     let infos = fs::read(dir.join("infos")).unwrap();
     let (old, new): (PathInfo, PathInfo) = serde_json::from_slice(&infos).unwrap();
-    let base = Source {
-        info: &old,
-        dir: &dir.join("a"),
-    };
+    let base = Source { info: &old, dir: &dir.join("a") };
     let from = io::BufReader::new(File::open(dir.join("patch")).unwrap());
     let to = io::BufWriter::new(File::create(dir.join("nar")).unwrap());
     patch::apply(from, &new, &[base], dir, to).unwrap();
@@ -100,14 +92,8 @@ fn applying_a_patch_takes_less_than_64_mib() {
     package(&a, false);
     package(&b, true);
     let (old, new) = (info(&a, "big-1"), info(&b, "big-2"));
-    let library = Library::new([Source {
-        info: &old,
-        dir: &a,
-    }]);
-    let target = Source {
-        info: &new,
-        dir: &b,
-    };
+    let library = Library::new([Source { info: &old, dir: &a }]);
+    let target = Source { info: &new, dir: &b };
     let out = io::BufWriter::new(File::create(dir.path().join("patch")).unwrap());
     let made = patch::make(&target, &library.unwrap(), dir.path(), out);
     assert!(made.unwrap().unwrap().size < 300_000);
@@ -118,9 +104,5 @@ fn applying_a_patch_takes_less_than_64_mib() {
         .env(FOLDER, dir.path())
         .output()
         .unwrap();
-    assert!(
-        child.status.success(),
-        "{}",
-        String::from_utf8_lossy(&child.stdout)
-    );
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
 }

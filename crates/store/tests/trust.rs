@@ -28,10 +28,7 @@ fn public(n: u8) -> PublicKey {
 }
 
 fn keys(ns: &[u8], threshold: usize) -> KeySet {
-    KeySet {
-        keys: ns.iter().map(|n| public(*n)).collect(),
-        threshold,
-    }
+    KeySet { keys: ns.iter().map(|n| public(*n)).collect(), threshold }
 }
 
 /// Root keys 1, 2, 3 of which two sign; release key 10; rollout key 20; operator's key 30.
@@ -69,15 +66,8 @@ impl Fixture {
     }
 
     fn publish(&self, newest: u64, key: u8) {
-        let release = |n: u64| {
-            (
-                ReleaseId(n),
-                ObjectRef {
-                    id: ObjectId::of(&n.to_le_bytes()),
-                    size: n,
-                },
-            )
-        };
+        let release =
+            |n: u64| (ReleaseId(n), ObjectRef { id: ObjectId::of(&n.to_le_bytes()), size: n });
         let releases: BTreeMap<_, _> = (1..=newest).map(release).collect();
         let expires = now().checked_add((24 * 90).hours()).unwrap();
         publish(self.path(), &self.root, &releases, expires, &seed(key)).unwrap();
@@ -120,10 +110,7 @@ fn an_honest_repository_is_accepted() {
     let fixture = Fixture::new();
     fixture.publish(2, 10);
     let trusted = fixture.load(None).unwrap();
-    assert_eq!(
-        trusted.releases.keys().map(|r| r.0).collect::<Vec<_>>(),
-        [1, 2]
-    );
+    assert_eq!(trusted.releases.keys().map(|r| r.0).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(trusted.rollout, keys(&[20], 1));
     trusted.check_fresh(now()).unwrap();
     let again = fixture.load(Some(&trusted.seen)).unwrap();
@@ -145,10 +132,7 @@ fn older_metadata_than_seen() {
     let old = fixture.copy();
     fixture.publish(2, 10);
     let seen = fixture.load(None).unwrap().seen;
-    assert_eq!(
-        code(load(old.path(), &fixture.root, Some(&seen))),
-        "metadata-older"
-    );
+    assert_eq!(code(load(old.path(), &fixture.root, Some(&seen))), "metadata-older");
     assert_eq!(code(load(old.path(), &fixture.root, None)), "accepted");
 }
 
@@ -156,11 +140,7 @@ fn older_metadata_than_seen() {
 fn mixed_snapshot_of_two_releases() {
     let fixture = Fixture::new();
     fixture.publish(2, 10);
-    fs::copy(
-        fixture.file("1.snapshot.json"),
-        fixture.file("2.snapshot.json"),
-    )
-    .unwrap();
+    fs::copy(fixture.file("1.snapshot.json"), fixture.file("2.snapshot.json")).unwrap();
     assert_eq!(code(fixture.load(None)), "metadata-mixed");
 }
 
@@ -168,11 +148,7 @@ fn mixed_snapshot_of_two_releases() {
 fn swapped_targets() {
     let fixture = Fixture::new();
     fixture.publish(2, 10);
-    fs::copy(
-        fixture.file("1.targets.json"),
-        fixture.file("2.targets.json"),
-    )
-    .unwrap();
+    fs::copy(fixture.file("1.targets.json"), fixture.file("2.targets.json")).unwrap();
     assert_eq!(code(fixture.load(None)), "metadata-mixed");
 }
 
@@ -212,9 +188,7 @@ fn duplicate_signatures() {
 #[test]
 fn edited_after_signing() {
     let fixture = Fixture::new();
-    fixture.edit("timestamp.json", |json| {
-        json["signed"]["version"] = 7.into()
-    });
+    fixture.edit("timestamp.json", |json| json["signed"]["version"] = 7.into());
     assert_eq!(code(fixture.load(None)), "signature-threshold");
 }
 
@@ -245,11 +219,7 @@ fn root_threshold_not_met() {
     )
     .unwrap();
     root["signatures"].as_array_mut().unwrap().pop();
-    fs::write(
-        fixture.file("2.root.json"),
-        serde_json::to_vec(&root).unwrap(),
-    )
-    .unwrap();
+    fs::write(fixture.file("2.root.json"), serde_json::to_vec(&root).unwrap()).unwrap();
     assert_eq!(code(fixture.load(None)), "signature-threshold");
 }
 

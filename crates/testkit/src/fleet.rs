@@ -77,15 +77,7 @@ impl Fleet {
         Repository::open(dir.path()).unwrap();
         fs::write(dir.path().join("metadata/1.root.json"), &root).unwrap();
         let (releases, objects) = (BTreeMap::new(), HashMap::new());
-        Self {
-            dir,
-            root,
-            content,
-            now,
-            releases,
-            objects,
-            counter: 0,
-        }
+        Self { dir, root, content, now, releases, objects, counter: 0 }
     }
 
     /// The repository's folder.
@@ -114,8 +106,7 @@ impl Fleet {
         }
         let manifest = self.manifest(id, shares);
         self.publish(&manifest, 90);
-        self.releases
-            .insert(id, self.repository().add_manifest(&manifest).unwrap());
+        self.releases.insert(id, self.repository().add_manifest(&manifest).unwrap());
         id
     }
 
@@ -133,18 +124,8 @@ impl Fleet {
         let paths = system.paths.iter().map(|b| b.info.clone()).collect();
         HostRelease {
             system: system.path().clone(),
-            closure: repository
-                .add_document(&Closure {
-                    format: FORMAT,
-                    paths,
-                })
-                .unwrap(),
-            delivery: repository
-                .add_document(&Delivery {
-                    format: FORMAT,
-                    offers,
-                })
-                .unwrap(),
+            closure: repository.add_document(&Closure { format: FORMAT, paths }).unwrap(),
+            delivery: repository.add_document(&Delivery { format: FORMAT, offers }).unwrap(),
             data: repository.add_document(data).unwrap(),
             key: Some(key),
             fresh_days: 30,
@@ -153,10 +134,7 @@ impl Fleet {
 
     /// A manifest with one wave.
     pub fn manifest(&self, id: ReleaseId, hosts: BTreeMap<HostName, HostRelease>) -> Manifest {
-        let wave = Wave {
-            name: "first".parse().unwrap(),
-            hosts: hosts.keys().cloned().collect(),
-        };
+        let wave = Wave { name: "first".parse().unwrap(), hosts: hosts.keys().cloned().collect() };
         Manifest {
             format: FORMAT,
             fleet: self.content.afield.fleet.clone(),
@@ -199,10 +177,7 @@ impl Fleet {
     /// Assigns a release to a host, honestly.
     pub fn assign(&mut self, host: &str, release: ReleaseId) {
         let assignment = self.assignment(host, release);
-        self.hand_out(
-            host,
-            &Envelope::seal(&assignment, &secret(ROLLOUT)).unwrap(),
-        );
+        self.hand_out(host, &Envelope::seal(&assignment, &secret(ROLLOUT)).unwrap());
     }
 
     /// Puts an envelope where the host looks for its assignment.
@@ -221,19 +196,13 @@ impl Fleet {
 pub fn data(host: &HostName, config: &str) -> HostData {
     let check = Check {
         name: "site".parse().unwrap(),
-        probe: Probe::File {
-            path: "/etc/site".into(),
-            contains: None,
-        },
+        probe: Probe::File { path: "/etc/site".into(), contains: None },
         deadline: Span::secs(5),
         tries: 2,
         pause: Span::secs(0),
         log: None,
     };
-    let file = ConfigFile {
-        path: "app/settings.yml".into(),
-        content: config.into(),
-    };
+    let file = ConfigFile { path: "app/settings.yml".into(), content: config.into() };
     HostData {
         format: 1,
         host: host.clone(),

@@ -31,28 +31,15 @@ pub fn key() -> SecretKey {
 impl Host {
     /// A fresh host named `name`; `agent` is the program to run on it.
     pub fn new(name: &str, agent: &str, fleet: &Fleet, server: &Server) -> Self {
-        let host = Self {
-            dir: tempfile::tempdir().unwrap(),
-            agent: agent.into(),
-        };
-        for folder in [
-            "etc/ssh",
-            "etc/afield",
-            "run",
-            "var/lib",
-            "var/log",
-            "nix/store",
-        ] {
+        let host = Self { dir: tempfile::tempdir().unwrap(), agent: agent.into() };
+        for folder in ["etc/ssh", "etc/afield", "run", "var/lib", "var/log", "nix/store"] {
             fs::create_dir_all(host.path(folder)).unwrap();
         }
         fs::write(host.path("etc/afield/root.json"), &fleet.root).unwrap();
         let private = Ed25519PrivateKey::from_bytes(&[99; 32]);
         let public = ssh_key::public::Ed25519PublicKey(*key().public().as_bytes());
         let pair = KeypairData::Ed25519(Ed25519Keypair { public, private });
-        let pem = PrivateKey::new(pair, name)
-            .unwrap()
-            .to_openssh(LineEnding::LF)
-            .unwrap();
+        let pem = PrivateKey::new(pair, name).unwrap().to_openssh(LineEnding::LF).unwrap();
         fs::write(host.path("etc/ssh/ssh_host_ed25519_key"), pem.as_bytes()).unwrap();
         let config = format!(
             "host = \"{name}\"\nfleet = \"field\"\nrepositories = [\"{url}\"]\nhub = \"{url}\"\n\
@@ -67,17 +54,10 @@ impl Host {
 
     /// The same host once more, as it is now, that asks another server.
     pub fn copy(&self, server: &Server) -> Self {
-        let copy = Self {
-            dir: tempfile::tempdir().unwrap(),
-            agent: self.agent.clone(),
-        };
+        let copy = Self { dir: tempfile::tempdir().unwrap(), agent: self.agent.clone() };
         let mut from = self.dir.path().as_os_str().to_owned();
         from.push("/.");
-        let status = Command::new("cp")
-            .arg("-a")
-            .arg(from)
-            .arg(copy.dir.path())
-            .status();
+        let status = Command::new("cp").arg("-a").arg(from).arg(copy.dir.path()).status();
         assert!(status.unwrap().success());
         let toml = copy.text("etc/afield/agent.toml");
         let changed: Vec<String> = toml
@@ -113,15 +93,9 @@ impl Host {
     /// Runs the agent with nothing of the test's environment but `PATH`.
     pub fn run(&self, args: &[&str], env: &[(&str, &str)]) -> Output {
         let mut command = Command::new(&self.agent);
-        command
-            .args(args)
-            .arg("--config")
-            .arg(self.config())
-            .env_clear();
+        command.args(args).arg("--config").arg(self.config()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command
-            .env("NIX_CONFIG", NIX_CONFIG)
-            .envs(env.iter().copied());
+        command.env("NIX_CONFIG", NIX_CONFIG).envs(env.iter().copied());
         command.output().unwrap()
     }
 

@@ -27,18 +27,13 @@ impl Net {
     /// A network without anything in it.
     #[allow(clippy::new_without_default, reason = "it starts a process")]
     pub fn new() -> Self {
-        let holder = Command::new("unshare")
-            .args(["--net", "sleep", "infinity"])
-            .spawn()
-            .unwrap();
+        let holder = Command::new("unshare").args(["--net", "sleep", "infinity"]).spawn().unwrap();
         let net = Self { holder };
         let own = std::fs::read_link("/proc/self/ns/net").unwrap();
         let path = net.path();
-        wait_for(
-            "a network namespace (is the test root?)",
-            Duration::from_secs(10),
-            || std::fs::read_link(&path).is_ok_and(|ns| ns != own),
-        );
+        wait_for("a network namespace (is the test root?)", Duration::from_secs(10), || {
+            std::fs::read_link(&path).is_ok_and(|ns| ns != own)
+        });
         net.run("ip", &["link", "set", "lo", "up"]);
         net
     }
@@ -71,15 +66,9 @@ impl Net {
         let (name, up) = (format!("cable{n}"), format!("up{n}"));
         let words = format!("link add {name} netns {here} type veth peer name {up} netns {there}");
         self.run("ip", &words.split(' ').collect::<Vec<_>>());
-        self.run(
-            "ip",
-            &["addr", "add", &format!("10.77.{n}.1/24"), "dev", &name],
-        );
+        self.run("ip", &["addr", "add", &format!("10.77.{n}.1/24"), "dev", &name]);
         self.run("ip", &["link", "set", &name, "up"]);
-        other.run(
-            "ip",
-            &["addr", "add", &format!("10.77.{n}.2/24"), "dev", &up],
-        );
+        other.run("ip", &["addr", "add", &format!("10.77.{n}.2/24"), "dev", &up]);
         other.run("ip", &["link", "set", &up, "up"]);
     }
 
@@ -89,17 +78,7 @@ impl Net {
         let nobody = "02:00:00:00:00:fe";
         self.run(
             "ip",
-            &[
-                "neigh",
-                "replace",
-                &to,
-                "lladdr",
-                nobody,
-                "nud",
-                "permanent",
-                "dev",
-                &dev,
-            ],
+            &["neigh", "replace", &to, "lladdr", nobody, "nud", "permanent", "dev", &dev],
         );
     }
 

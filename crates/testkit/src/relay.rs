@@ -30,10 +30,7 @@ impl SshKey {
             .output();
         assert!(done.unwrap().status.success(), "ssh-keygen");
         let public = std::fs::read_to_string(path.with_extension("pub")).unwrap();
-        Self {
-            path,
-            public: public.trim().to_owned(),
-        }
+        Self { path, public: public.trim().to_owned() }
     }
 }
 
@@ -65,18 +62,10 @@ impl SshRelay {
             Some(known) => {
                 let path = folder.path().join("host_key");
                 std::fs::copy(&known.path, &path).unwrap();
-                SshKey {
-                    path,
-                    public: known.public.clone(),
-                }
+                SshKey { path, public: known.public.clone() }
             }
         };
-        let mut relay = Self {
-            net: Net::new(),
-            host_key,
-            folder,
-            sshd: None,
-        };
+        let mut relay = Self { net: Net::new(), host_key, folder, sshd: None };
         relay.start();
         relay
     }
@@ -90,11 +79,8 @@ impl SshRelay {
             sh $1/install
             exec /usr/sbin/sshd -D -e -h $1/host_key";
         let folder = self.folder.path();
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(folder.join("log"))
-            .unwrap();
+        let log =
+            std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
         let mut command = Command::new("unshare");
         command.args([
             "--mount",
@@ -107,11 +93,7 @@ impl SshRelay {
             script,
             "sh",
         ]);
-        command
-            .arg(folder)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
+        command.arg(folder).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.sshd = Some(self.net.enter(|| command.spawn().unwrap()));
         let up = || self.net.enter(|| connect(22)).is_some();
         wait_for("sshd of a relay", Duration::from_secs(20), up);
@@ -139,11 +121,7 @@ impl SshRelay {
             .args(["--target", children.trim(), "--mount", "--pid", "sh"])
             .arg(self.folder.path().join("install"));
         let done = command.output().unwrap();
-        assert!(
-            done.status.success(),
-            "{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
     /// What sshd has said so far.
@@ -175,17 +153,10 @@ impl SshRelay {
             "-o",
             "IdentitiesOnly=yes",
         ]);
-        command
-            .args(["-o", "ExitOnForwardFailure=yes", "-i"])
-            .arg(&key.path);
-        command
-            .arg("-o")
-            .arg(format!("UserKnownHostsFile={}", known.display()));
+        command.args(["-o", "ExitOnForwardFailure=yes", "-i"]).arg(&key.path);
+        command.arg("-o").arg(format!("UserKnownHostsFile={}", known.display()));
         command.args(["-l", user]).args(arguments);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.net.enter(|| command.spawn().unwrap())
     }
 

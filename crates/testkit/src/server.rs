@@ -131,11 +131,7 @@ fn serve(stream: &TcpStream, folder: &Path, shared: &Mutex<Shared>) -> std::io::
         }
         let mut words = line.split(' ');
         let method = words.next().unwrap_or_default().to_owned();
-        let path = words
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches('/')
-            .to_owned();
+        let path = words.next().unwrap_or_default().trim_start_matches('/').to_owned();
         let (mut from, mut length) = (0, 0);
         loop {
             let mut header = String::new();
@@ -151,11 +147,7 @@ fn serve(stream: &TcpStream, folder: &Path, shared: &Mutex<Shared>) -> std::io::
                 length = n.parse().unwrap();
             }
         }
-        let request = Request {
-            method: method.clone(),
-            path: path.clone(),
-            from,
-        };
+        let request = Request { method: method.clone(), path: path.clone(), from };
         shared.lock().unwrap().requests.push(request);
         if method == "POST" {
             let mut body = vec![0; length];
@@ -180,11 +172,7 @@ fn send(
     let (mut cut, mut from) = (None, from);
     {
         let lies = &mut shared.lock().unwrap().lies;
-        match lies
-            .iter_mut()
-            .find(|(name, _)| path.contains(name.as_str()))
-            .map(|(_, l)| l)
-        {
+        match lies.iter_mut().find(|(name, _)| path.contains(name.as_str())).map(|(_, l)| l) {
             Some(Lie::Cut { after, times }) if *times > 0 => {
                 *times -= 1;
                 cut = Some(*after);
@@ -260,10 +248,7 @@ fn take_reports(
         }
     }
     let answer = format!("{{\"accepted\":1,\"seq\":{}}}", shared.seq);
-    let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
-        answer.len()
-    );
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", answer.len());
     stream.write_all(head.as_bytes())?;
     stream.write_all(answer.as_bytes())
 }

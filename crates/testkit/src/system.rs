@@ -37,12 +37,7 @@ impl Built {
     pub fn of(name: &str, nar: Vec<u8>, references: Vec<StorePath>) -> Self {
         let nar_hash = NarHash::of(&nar);
         let path = store_path(name, nar_hash.hex().as_bytes());
-        let info = PathInfo {
-            path,
-            nar_hash,
-            nar_size: nar.len() as u64,
-            references,
-        };
+        let info = PathInfo { path, nar_hash, nar_size: nar.len() as u64, references };
         Self { info, nar }
     }
 }
@@ -69,9 +64,7 @@ impl System {
         executable(&root.join("bin/switch-to-configuration"), script.as_bytes());
         let mut toplevel = Built::of("system", dump(&root), vec![tools]);
         toplevel.info.path = path;
-        Self {
-            paths: vec![busybox, toplevel],
-        }
+        Self { paths: vec![busybox, toplevel] }
     }
 
     /// Its toplevel.
@@ -123,11 +116,6 @@ fn dump(path: &Path) -> Vec<u8> {
 fn store_path(name: &str, content: &[u8]) -> StorePath {
     const DIGITS: &[u8] = b"0123456789abcdfghijklmnpqrsvwxyz";
     let hash = NarHash::of(content).hex();
-    let digits = hash
-        .bytes()
-        .take(32)
-        .map(|b| char::from(DIGITS[usize::from(b % 32)]));
-    format!("/nix/store/{}-{name}", digits.collect::<String>())
-        .parse()
-        .unwrap()
+    let digits = hash.bytes().take(32).map(|b| char::from(DIGITS[usize::from(b % 32)]));
+    format!("/nix/store/{}-{name}", digits.collect::<String>()).parse().unwrap()
 }

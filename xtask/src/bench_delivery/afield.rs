@@ -43,17 +43,9 @@ pub fn measure(
     let folder = work.join("patches");
     fs::create_dir_all(&folder)?;
     let have: BTreeSet<_> = old.paths.iter().map(|p| &p.path).collect();
-    let wanted: Vec<&PathInfo> = new
-        .paths
-        .iter()
-        .filter(|p| !have.contains(&p.path))
-        .collect();
-    let sources = || {
-        old.paths.iter().map(|info| Source {
-            info,
-            dir: Path::new(info.path.as_str()),
-        })
-    };
+    let wanted: Vec<&PathInfo> = new.paths.iter().filter(|p| !have.contains(&p.path)).collect();
+    let sources =
+        || old.paths.iter().map(|info| Source { info, dir: Path::new(info.path.as_str()) });
     let (library, looked) = timed(|| Ok(Library::new(sources())?))?;
     let (made, making) = timed(|| parallel(&wanted, |info| make(&folder, &library, info)))?;
     let mut packed = Vec::new();
@@ -95,10 +87,7 @@ pub fn measure(
 type Made = Option<(PathBuf, patch::Made)>;
 
 fn make(folder: &Path, library: &Library, info: &&PathInfo) -> anyhow::Result<Made> {
-    let source = Source {
-        info,
-        dir: Path::new(info.path.as_str()),
-    };
+    let source = Source { info, dir: Path::new(info.path.as_str()) };
     let path = folder.join(info.path.base_name());
     let out = BufWriter::new(File::create(&path)?);
     let made = patch::make(&source, library, folder, out)
@@ -112,10 +101,7 @@ fn finish(work: &Path, old: &Generation, info: &PathInfo, made: Made) -> anyhow:
             .args(["--dump", info.path.as_str()])
             .stdout(std::process::Stdio::piped())
             .spawn()?;
-        let nar = dump
-            .stdout
-            .take()
-            .context("no output of nix-store --dump")?;
+        let nar = dump.stdout.take().context("no output of nix-store --dump")?;
         let object = object::pack(nar, std::io::sink())?;
         dump.wait()?;
         Ok(object)
@@ -129,20 +115,11 @@ fn finish(work: &Path, old: &Generation, info: &PathInfo, made: Made) -> anyhow:
         (Some((path, m)), object) if object.as_ref().is_none_or(|o| m.size < o.size) => {
             let mut bytes = Vec::new();
             File::open(&path)?.read_to_end(&mut bytes)?;
-            let infos: Vec<&PathInfo> = m
-                .bases
-                .iter()
-                .filter_map(|b| old.paths.iter().find(|p| p.path == *b))
-                .collect();
+            let infos: Vec<&PathInfo> =
+                m.bases.iter().filter_map(|b| old.paths.iter().find(|p| p.path == *b)).collect();
             let applied = apply(work, &path, info, &infos)?;
-            let object = ObjectRef {
-                id: ObjectId::of(&bytes),
-                size: bytes.len() as u64,
-            };
-            let base = |p: &&PathInfo| Base {
-                path: p.path.clone(),
-                nar_hash: p.nar_hash,
-            };
+            let object = ObjectRef { id: ObjectId::of(&bytes), size: bytes.len() as u64 };
+            let base = |p: &&PathInfo| Base { path: p.path.clone(), nar_hash: p.nar_hash };
             let bases = infos.iter().map(base).collect();
             Ok(Packed {
                 bytes: object.size,
@@ -152,11 +129,7 @@ fn finish(work: &Path, old: &Generation, info: &PathInfo, made: Made) -> anyhow:
         }
         (_, object) => {
             let object = object.map_or_else(full, Ok)?;
-            Ok(Packed {
-                bytes: object.size,
-                offer: Offer::Full { object },
-                applied: None,
-            })
+            Ok(Packed { bytes: object.size, offer: Offer::Full { object }, applied: None })
         }
     }
 }
@@ -171,11 +144,7 @@ fn apply(
     let job = work.join("apply.json");
     fs::write(&job, serde_json::to_vec(&(info, bases))?)?;
     let told = output(
-        Command::new(std::env::current_exe()?)
-            .arg("apply-patch")
-            .arg(patch)
-            .arg(&job)
-            .arg(work),
+        Command::new(std::env::current_exe()?).arg("apply-patch").arg(patch).arg(&job).arg(work),
     )?;
     let mut words = told.split_whitespace();
     Ok(Applied {
@@ -186,10 +155,7 @@ fn apply(
 
 /// Length of the documents that a host reads for this release.
 fn documents(new: &Generation, wanted: &[&PathInfo], packed: &[Packed]) -> anyhow::Result<u64> {
-    let closure = Closure {
-        format: FORMAT,
-        paths: new.paths.clone(),
-    };
+    let closure = Closure { format: FORMAT, paths: new.paths.clone() };
     let offers: BTreeMap<_, _> = wanted
         .iter()
         .zip(packed)
@@ -199,17 +165,12 @@ fn documents(new: &Generation, wanted: &[&PathInfo], packed: &[Packed]) -> anyho
             if matches!(p.offer, Offer::Patch { .. }) {
                 let id = ObjectId::of(info.path.as_str().as_bytes());
                 let size = info.nar_size / 3;
-                all.push(Offer::Full {
-                    object: ObjectRef { id, size },
-                });
+                all.push(Offer::Full { object: ObjectRef { id, size } });
             }
             (info.path.clone(), all)
         })
         .collect();
-    let delivery = Delivery {
-        format: FORMAT,
-        offers,
-    };
+    let delivery = Delivery { format: FORMAT, offers };
     let closure = object::pack_document(&closure)?.0.size;
     Ok(closure + object::pack_document(&delivery)?.0.size)
 }

@@ -24,13 +24,8 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let (info, bases): (PathInfo, Vec<PathInfo>) =
         serde_json::from_slice(&fs::read(&options.job)?)?;
-    let sources: Vec<Source> = bases
-        .iter()
-        .map(|info| Source {
-            info,
-            dir: Path::new(info.path.as_str()),
-        })
-        .collect();
+    let sources: Vec<Source> =
+        bases.iter().map(|info| Source { info, dir: Path::new(info.path.as_str()) }).collect();
     let result = options.work.join("applied.nar");
     let start = Instant::now();
     patch::apply(
@@ -55,7 +50,5 @@ fn peak() -> anyhow::Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     let number = line.and_then(|l| l.split_whitespace().next());
-    number
-        .and_then(|n| n.parse().ok())
-        .context("/proc/self/status has no VmHWM")
+    number.and_then(|n| n.parse().ok()).context("/proc/self/status has no VmHWM")
 }

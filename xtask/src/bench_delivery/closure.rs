@@ -163,10 +163,6 @@ fn path_info(top: &str) -> anyhow::Result<Vec<PathInfo>> {
     let order = output(nix("nix-store").args(["-qR", top]))?;
     order
         .lines()
-        .map(|l| {
-            paths
-                .remove(l)
-                .with_context(|| format!("nix path-info left out {l}"))
-        })
+        .map(|l| paths.remove(l).with_context(|| format!("nix path-info left out {l}")))
         .collect()
 }

@@ -77,15 +77,8 @@ fn scenario(
     new: &closure::Generation,
 ) -> anyhow::Result<()> {
     let size: u64 = new.paths.iter().map(|p| p.nar_size).sum();
-    println!(
-        "\n{name}: {} store paths, {}",
-        new.paths.len(),
-        megabytes(size)
-    );
-    println!(
-        "{:<34} {:>12} {:>9} {:>8}  ",
-        "way", "bytes", "of all", "seconds"
-    );
+    println!("\n{name}: {} store paths, {}", new.paths.len(), megabytes(size));
+    println!("{:<34} {:>12} {:>9} {:>8}  ", "way", "bytes", "of all", "seconds");
     // Each as soon as it is known: the last ones take minutes.
     let show = |row: Row| {
         let part = row.bytes as f64 * 100.0 / size as f64;
@@ -123,9 +116,8 @@ fn megabytes(bytes: u64) -> String {
 fn output(command: &mut Command) -> anyhow::Result<String> {
     let told = format!("{command:?}");
     let short: String = told.chars().take(300).collect();
-    let done = command
-        .output()
-        .with_context(|| format!("{short} cannot be started: is it installed?"))?;
+    let done =
+        command.output().with_context(|| format!("{short} cannot be started: is it installed?"))?;
     if !done.status.success() {
         bail!("{short} failed: {}", String::from_utf8_lossy(&done.stderr));
     }

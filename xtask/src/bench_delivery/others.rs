@@ -31,12 +31,7 @@ pub fn nix_copy(
         let url = narinfo.lines().find_map(|l| l.strip_prefix("URL: "));
         bytes += fs::metadata(cache.join(url.unwrap_or_default()))?.len();
     }
-    Ok(Row {
-        way: format!("nix copy, {compression}"),
-        bytes,
-        time,
-        note: "time: packing".into(),
-    })
+    Ok(Row { way: format!("nix copy, {compression}"), bytes, time, note: "time: packing".into() })
 }
 
 /// The generation as a folder with names that do not change, which helps those who go by names.
@@ -50,16 +45,9 @@ fn plain(work: &Path, generation: &Generation, name: &str) -> anyhow::Result<std
     for info in &generation.paths {
         let stem = info.path.name().split("-0").next().unwrap_or_default();
         let stem = stem.trim_end_matches(|c: char| !c.is_ascii_alphabetic());
-        let short: String = stem
-            .split('-')
-            .take_while(|p| !starts_digit(p))
-            .collect::<Vec<_>>()
-            .join("-");
-        output(
-            Command::new("cp")
-                .args(["-a", info.path.as_str()])
-                .arg(folder.join(short)),
-        )?;
+        let short: String =
+            stem.split('-').take_while(|p| !starts_digit(p)).collect::<Vec<_>>().join("-");
+        output(Command::new("cp").args(["-a", info.path.as_str()]).arg(folder.join(short)))?;
     }
     Ok(folder)
 }
@@ -82,11 +70,8 @@ pub fn rsync(work: &Path, old: &Generation, new: &Generation) -> anyhow::Result<
     })?;
     let number = |label: &str| -> u64 {
         let line = told.lines().find_map(|l| l.strip_prefix(label));
-        let digits: String = line
-            .unwrap_or_default()
-            .chars()
-            .filter(char::is_ascii_digit)
-            .collect();
+        let digits: String =
+            line.unwrap_or_default().chars().filter(char::is_ascii_digit).collect();
         digits.parse().unwrap_or(0)
     };
     Ok(Row {
@@ -132,11 +117,7 @@ fn size(folder: &Path) -> anyhow::Result<u64> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let meta = entry.metadata()?;
-        total += if meta.is_dir() {
-            size(&entry.path())?
-        } else {
-            meta.len()
-        };
+        total += if meta.is_dir() { size(&entry.path())? } else { meta.len() };
     }
     Ok(total)
 }

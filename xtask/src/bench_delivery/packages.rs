@@ -20,11 +20,7 @@ const MORE: &str = "linux-image-amd64 libsystemd0 udev nginx perl-base sudo dock
 /// The names of the packages of a run.
 pub fn names(full: bool) -> Vec<String> {
     let more = if full { MORE } else { "" };
-    SMALL
-        .split_whitespace()
-        .chain(more.split_whitespace())
-        .map(str::to_owned)
-        .collect()
+    SMALL.split_whitespace().chain(more.split_whitespace()).map(str::to_owned).collect()
 }
 
 /// A package in two versions.
@@ -67,15 +63,10 @@ pub fn download(names: &[String], work: &Path) -> anyhow::Result<Vec<Pair>> {
 /// The versions on offer, oldest first.
 fn versions(name: &str) -> anyhow::Result<Vec<String>> {
     let told = output(Command::new("apt-cache").args(["madison", name]))?;
-    let mut versions: Vec<String> = told
-        .lines()
-        .filter_map(|l| l.split('|').nth(1))
-        .map(|v| v.trim().to_owned())
-        .collect();
+    let mut versions: Vec<String> =
+        told.lines().filter_map(|l| l.split('|').nth(1)).map(|v| v.trim().to_owned()).collect();
     versions.sort_by(|a, b| {
-        let older = Command::new("dpkg")
-            .args(["--compare-versions", a, "lt", b])
-            .status();
+        let older = Command::new("dpkg").args(["--compare-versions", a, "lt", b]).status();
         match older {
             Ok(status) if status.success() => std::cmp::Ordering::Less,
             _ if a == b => std::cmp::Ordering::Equal,
@@ -100,29 +91,16 @@ fn fetch(name: &str, version: &str, folder: &Path) -> anyhow::Result<Deb> {
     };
     if find()?.is_none() {
         let package = format!("{name}={version}");
-        output(
-            Command::new("apt-get")
-                .args(["download", &package])
-                .current_dir(folder),
-        )?;
+        output(Command::new("apt-get").args(["download", &package]).current_dir(folder))?;
     }
     let file = find()?.with_context(|| format!("apt-get download left no file {wanted}*"))?;
-    let fields = output(
-        Command::new("dpkg-deb")
-            .arg("-f")
-            .arg(&file)
-            .args(["Depends"]),
-    )?;
+    let fields = output(Command::new("dpkg-deb").arg("-f").arg(&file).args(["Depends"]))?;
     let depends = fields
         .split([',', '|'])
         .filter_map(|d| d.split_whitespace().next())
         .map(str::to_owned)
         .collect();
-    Ok(Deb {
-        file,
-        version,
-        depends,
-    })
+    Ok(Deb { file, version, depends })
 }
 
 /// The kernel that a package without content stands for; any other package itself.

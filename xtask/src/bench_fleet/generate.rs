@@ -36,10 +36,7 @@ impl Random {
         }
         let public = SigningKey::from_bytes(&seed).verifying_key().to_bytes();
         let head = b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20";
-        format!(
-            "ssh-ed25519 {}",
-            BASE64.encode(&[&head[..], &public].concat())
-        )
+        format!("ssh-ed25519 {}", BASE64.encode(&[&head[..], &public].concat()))
     }
 }
 
@@ -56,10 +53,7 @@ pub fn write(dir: &Path, hosts: usize, seed: u64) -> anyhow::Result<()> {
     fs::write(dir.join("json/keys.json"), keys(&mut random))?;
     for (part, list) in (0..hosts).collect::<Vec<_>>().chunks(1000).enumerate() {
         let text = tunnels(list, &mut random);
-        fs::write(
-            dir.join(format!("json/tunnels.d/part-{part:02}.json")),
-            text,
-        )?;
+        fs::write(dir.join(format!("json/tunnels.d/part-{part:02}.json")), text)?;
     }
     let relay = format!(
         "{{\"public_key\": \"{}\", \"relay_servers\": {{\"{}\": {{\"addresses\": [\"relay.example.org\"]}}}}}}\n",
@@ -70,10 +64,7 @@ pub fn write(dir: &Path, hosts: usize, seed: u64) -> anyhow::Result<()> {
     fs::write(dir.join("waves-and-staging-hosts.nix"), waves(hosts))?;
     for part in 0..CONFIGS / 100 {
         let path = format!("app_configs/master/part-{part:02}-configs.yml");
-        fs::write(
-            dir.join(path),
-            configs(part * 100..(part + 1) * 100, hosts, &mut random),
-        )?;
+        fs::write(dir.join(path), configs(part * 100..(part + 1) * 100, hosts, &mut random))?;
     }
     Ok(())
 }
@@ -88,14 +79,7 @@ fn person(at: usize) -> String {
 
 /// One profile for each person, so that no two roles conflict.
 fn profile(at: usize) -> &'static str {
-    [
-        "admin",
-        "devops",
-        "dockerAdmin",
-        "fieldSupport",
-        "docker_logs",
-        "remoteTunnel",
-    ][at % 6]
+    ["admin", "devops", "dockerAdmin", "fieldSupport", "docker_logs", "remoteTunnel"][at % 6]
 }
 
 fn users(hosts: usize, random: &mut Random) -> String {
@@ -142,16 +126,9 @@ fn users(hosts: usize, random: &mut Random) -> String {
 
 fn keys(random: &mut Random) -> String {
     let people = (0..PEOPLE).map(|at| {
-        format!(
-            "\n    \"{}\": {{ \"public_keys\": [\"{}\"] }}",
-            person(at),
-            random.key()
-        )
+        format!("\n    \"{}\": {{ \"public_keys\": [\"{}\"] }}", person(at), random.key())
     });
-    format!(
-        "{{\n  \"keys\": {{{}\n  }}\n}}\n",
-        people.collect::<Vec<_>>().join(",")
-    )
+    format!("{{\n  \"keys\": {{{}\n  }}\n}}\n", people.collect::<Vec<_>>().join(","))
 }
 
 fn tunnels(hosts: &[usize], random: &mut Random) -> String {
@@ -173,11 +150,8 @@ fn waves(hosts: usize) -> String {
         hosts.map(|at| format!("\"{}\" ", host(at))).collect()
     };
     let third = hosts / 3;
-    let (one, two, three) = (
-        wave(&mut (1..third)),
-        wave(&mut (third..2 * third)),
-        wave(&mut (2 * third..hosts)),
-    );
+    let (one, two, three) =
+        (wave(&mut (1..third)), wave(&mut (third..2 * third)), wave(&mut (2 * third..hosts)));
     format!(
         "{{\n  stagingHosts = [ ];\n  firstWave = [ {one}];\n  middleWave = [ {two}];\n  finalWave = [ {three}];\n  \
          latestWave = [ \"{}\" ];\n}}\n",
@@ -193,10 +167,8 @@ fn configs(range: std::ops::Range<usize>, hosts: usize, random: &mut Random) -> 
         servers.dedup();
         let servers: Vec<String> = servers.into_iter().map(host).collect();
         // Writing into a String cannot fail.
-        let _ = write!(
-            text,
-            "  config_{at:04}:\n    path: app_{at:04}/settings.env\n    content: |\n"
-        );
+        let _ =
+            write!(text, "  config_{at:04}:\n    path: app_{at:04}/settings.env\n    content: |\n");
         for line in 0..8 {
             let _ = writeln!(text, "      SETTING_{line}={:016x}", random.next());
         }

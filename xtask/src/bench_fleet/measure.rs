@@ -38,11 +38,7 @@ pub fn measure(mut command: Command) -> anyhow::Result<Measured> {
     };
     let time = begin.elapsed();
     let text = std::fs::read_to_string(errors.path())?;
-    ensure!(
-        status.success(),
-        "{name} ended with {status}: {}",
-        text.trim()
-    );
+    ensure!(status.success(), "{name} ended with {status}: {}", text.trim());
     Ok(Measured { time, cpu, peak })
 }
 

@@ -48,10 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let afield = build()?;
     let python = if args.no_python { None } else { python()? };
     println!("seed {}, fastest of {} runs", args.seed, args.runs.max(1));
-    println!(
-        "{:>7}  {:32} {:>9} {:>9} {:>9}",
-        "hosts", "what", "time", "cpu", "peak"
-    );
+    println!("{:>7}  {:32} {:>9} {:>9} {:>9}", "hosts", "what", "time", "cpu", "peak");
     for hosts in [args.hosts, args.hosts * 2] {
         let dir = tempfile::tempdir()?;
         generate::write(dir.path(), hosts, args.seed)?;
@@ -63,29 +60,19 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             command.args(fleet).args(last);
             command
         };
-        let audit = out
-            .to_str()
-            .context("the temporary folder has an odd name")?;
+        let audit = out.to_str().context("the temporary folder has an odd name")?;
         let rows: [(&str, &[&str]); 3] = [
             ("afield check", &["check", "--format", "json"]),
-            (
-                "afield show hosts (resolve all)",
-                &["--json", "show", "hosts"],
-            ),
+            ("afield show hosts (resolve all)", &["--json", "show", "hosts"]),
             ("afield access audit", &["access", "audit", "-o", audit]),
         ];
         for (what, arguments) in rows {
-            print(
-                hosts,
-                what,
-                &best(args.runs, || measure(command(arguments)))?,
-            );
+            print(hosts, what, &best(args.runs, || measure(command(arguments)))?);
         }
         if let Some(python) = &python {
-            for (what, speed) in [
-                ("python, json + yaml", "slow"),
-                ("python, json + libyaml", "fast"),
-            ] {
+            for (what, speed) in
+                [("python, json + yaml", "slow"), ("python, json + libyaml", "fast")]
+            {
                 let script = [YARDSTICK, &dir.path().display().to_string(), speed];
                 let mut yardstick = Command::new(python);
                 yardstick.arg("-c").args(script);
@@ -118,9 +105,7 @@ fn best(runs: usize, one: impl Fn() -> anyhow::Result<Measured>) -> anyhow::Resu
 
 /// The command, as it is released.
 fn build() -> anyhow::Result<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask has no parent")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(root)
@@ -128,38 +113,25 @@ fn build() -> anyhow::Result<PathBuf> {
         .status()?;
     ensure!(status.success(), "afield could not be built");
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    Ok(target
-        .unwrap_or_else(|| root.join("target"))
-        .join("release/afield"))
+    Ok(target.unwrap_or_else(|| root.join("target")).join("release/afield"))
 }
 
 /// A Python that has PyYAML: the system's, or one in a virtual environment below `target`. None if there is no way.
 fn python() -> anyhow::Result<Option<PathBuf>> {
     let has_yaml = |python: &Path| {
-        let status = Command::new(python)
-            .args(["-c", "import yaml; yaml.CSafeLoader"])
-            .output();
+        let status = Command::new(python).args(["-c", "import yaml; yaml.CSafeLoader"]).output();
         status.is_ok_and(|output| output.status.success())
     };
     let system = PathBuf::from("python3");
     if has_yaml(&system) {
         return Ok(Some(system));
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask has no parent")?;
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent")?;
     let venv = root.join("target/bench-venv");
     let own = venv.join("bin/python");
     if !has_yaml(&own) {
-        Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(&venv)
-            .output()
-            .ok();
-        Command::new(&own)
-            .args(["-m", "pip", "install", "--quiet", "PyYAML"])
-            .output()
-            .ok();
+        Command::new("python3").args(["-m", "venv"]).arg(&venv).output().ok();
+        Command::new(&own).args(["-m", "pip", "install", "--quiet", "PyYAML"]).output().ok();
     }
     if !has_yaml(&own) {
         println!("(no Python with PyYAML is to be had: the yardstick is left out)");

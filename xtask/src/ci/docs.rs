@@ -22,10 +22,7 @@ pub fn check(programs: &Programs) -> Result<Skipped> {
     let (mut wrong, mut skipped, mut checked) = (Vec::new(), Vec::new(), 0);
     for file in documents()? {
         let text = std::fs::read_to_string(&file)?;
-        let name = file
-            .strip_prefix(process::root())
-            .unwrap_or(&file)
-            .display();
+        let name = file.strip_prefix(process::root()).unwrap_or(&file).display();
         for shown in commands(&text) {
             let at = format!("{name}:{}: `{}`", shown.line, shown.text);
             match helps.judge(&shown.text) {
@@ -48,12 +45,7 @@ pub fn check(programs: &Programs) -> Result<Skipped> {
 fn documents() -> Result<Vec<PathBuf>> {
     let root = process::root();
     let mut found = vec![root.join("examples/field-fleet/README.md")];
-    let top = [
-        "README.md",
-        "ARCHITECTURE.md",
-        "SECURITY.md",
-        "SPECIFICATION.md",
-    ];
+    let top = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "SPECIFICATION.md"];
     found.extend(top.map(|name| root.join(name)));
     if let Ok(docs) = std::fs::read_dir(root.join("docs")) {
         for entry in docs {
@@ -73,12 +65,7 @@ fn commands(text: &str) -> Vec<Shown> {
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
         let line_number = number + 1;
-        let mut push = |text: String| {
-            found.push(Shown {
-                line: line_number,
-                text,
-            })
-        };
+        let mut push = |text: String| found.push(Shown { line: line_number, text });
         if line.trim_start().starts_with("```") {
             fenced = !fenced;
         } else if let (true, Some(command)) = (fenced, line.trim_start().strip_prefix("$ ")) {
@@ -124,10 +111,7 @@ impl Helps {
             ("xtask", xtask),
             ("cargo", PathBuf::from("cargo")),
         ];
-        Ok(Self {
-            programs: programs.into(),
-            known: BTreeMap::new(),
-        })
+        Ok(Self { programs: programs.into(), known: BTreeMap::new() })
     }
 
     fn judge(&mut self, text: &str) -> Verdict {
@@ -159,15 +143,13 @@ impl Helps {
         let mut path = vec![words[0].clone()];
         let mut words = words[1..].iter().peekable();
         while let Some(word) = words.next() {
-            let help = self
-                .help(&path)
-                .ok_or_else(|| format!("there is no `{}`", path.join(" ")))?;
+            let help =
+                self.help(&path).ok_or_else(|| format!("there is no `{}`", path.join(" ")))?;
             if word == "--" {
                 break;
             } else if word.starts_with('-') {
-                let (flag, value) = word
-                    .split_once('=')
-                    .map_or((word.as_str(), false), |(f, _)| (f, true));
+                let (flag, value) =
+                    word.split_once('=').map_or((word.as_str(), false), |(f, _)| (f, true));
                 let takes = flag_in(&help, flag)
                     .ok_or_else(|| format!("`{}` has no {flag}", path.join(" ")))?;
                 if takes && !value {
@@ -179,9 +161,7 @@ impl Helps {
                 path.push(word.clone());
             }
         }
-        self.help(&path)
-            .map(drop)
-            .ok_or_else(|| format!("there is no `{}`", path.join(" ")))
+        self.help(&path).map(drop).ok_or_else(|| format!("there is no `{}`", path.join(" ")))
     }
 
     /// The help of a subcommand, if it exists.
@@ -211,9 +191,7 @@ fn as_cargo_runs_it(words: Vec<String>) -> Vec<String> {
     let xtask = || "xtask".to_owned();
     match words.get(1).map(String::as_str) {
         Some("xtask") => words.into_iter().skip(1).collect(),
-        Some("demo" | "ci") => std::iter::once(xtask())
-            .chain(words.into_iter().skip(1))
-            .collect(),
+        Some("demo" | "ci") => std::iter::once(xtask()).chain(words.into_iter().skip(1)).collect(),
         _ => words,
     }
 }
@@ -224,19 +202,12 @@ fn has_commands(help: &str) -> bool {
 
 /// Whether a flag of the help takes a value; none if the help does not have it.
 fn flag_in(help: &str, flag: &str) -> Option<bool> {
-    help.lines()
-        .map(str::trim_start)
-        .filter(|line| line.starts_with('-'))
-        .find_map(|line| {
-            let mut words = line.split([' ', ',']).filter(|word| !word.is_empty());
-            let found = words
-                .clone()
-                .any(|word| word.trim_end_matches("...") == flag);
-            let signature = words
-                .by_ref()
-                .take_while(|word| word.starts_with(['-', '<', '[']));
-            found.then(|| signature.into_iter().any(|word| word.starts_with('<')))
-        })
+    help.lines().map(str::trim_start).filter(|line| line.starts_with('-')).find_map(|line| {
+        let mut words = line.split([' ', ',']).filter(|word| !word.is_empty());
+        let found = words.clone().any(|word| word.trim_end_matches("...") == flag);
+        let signature = words.by_ref().take_while(|word| word.starts_with(['-', '<', '[']));
+        found.then(|| signature.into_iter().any(|word| word.starts_with('<')))
+    })
 }
 
 #[cfg(test)]
@@ -249,26 +220,13 @@ mod tests {
     fn flags_are_found_as_help_writes_them() {
         let found =
             ["--keys", "--dry-run", "-n", "--verbose", "--key", "-k"].map(|f| flag_in(HELP, f));
-        assert_eq!(
-            found,
-            [
-                Some(true),
-                Some(false),
-                Some(false),
-                Some(false),
-                None,
-                None
-            ]
-        );
+        assert_eq!(found, [Some(true), Some(false), Some(false), Some(false), None, None]);
     }
 
     #[test]
     fn commands_are_found_where_people_look() {
         let text = "Type `afield check` or `afield`.\n```console\n$ afield release \\\n    --keys K\nout `cargo x y`\n```\nThen `ls -l`.\n";
-        let found: Vec<_> = commands(text)
-            .into_iter()
-            .map(|s| (s.line, s.text))
-            .collect();
+        let found: Vec<_> = commands(text).into_iter().map(|s| (s.line, s.text)).collect();
         let expected = [(1, "afield check"), (3, "afield release --keys K")];
         assert_eq!(found, expected.map(|(line, text)| (line, text.to_owned())));
     }

@@ -34,10 +34,7 @@ pub fn check(workspace: &Workspace) -> Result<Skipped> {
         .map(|(from, to)| format!("{from} depends on {to}"))
         .collect();
     if !forbidden.is_empty() {
-        bail!(
-            "{}; see the boundaries in ARCHITECTURE.md",
-            forbidden.join(", ")
-        );
+        bail!("{}; see the boundaries in ARCHITECTURE.md", forbidden.join(", "));
     }
     let file = process::root().join("ARCHITECTURE.md");
     if !file.exists() {
@@ -47,24 +44,18 @@ pub fn check(workspace: &Workspace) -> Result<Skipped> {
     }
     let text = std::fs::read_to_string(&file).context("cannot read ARCHITECTURE.md")?;
     if drawn(&text) != edges {
-        bail!(
-            "ARCHITECTURE.md must draw the crates as they are, one line each:\n{}",
-            draw(&edges)
-        );
+        bail!("ARCHITECTURE.md must draw the crates as they are, one line each:\n{}", draw(&edges));
     }
     Ok(Vec::new())
 }
 
 /// The lines `crate → crate, crate` of a document.
 fn drawn(text: &str) -> BTreeSet<(&str, &str)> {
-    let lines = text
-        .lines()
-        .filter_map(|line| line.trim().split_once(" → "));
+    let lines = text.lines().filter_map(|line| line.trim().split_once(" → "));
     let ours = lines.filter(|(from, _)| {
         (from.starts_with("afield-") || *from == "xtask") && !from.contains(' ')
     });
-    ours.flat_map(|(from, to)| to.split(", ").map(move |to| (from.trim(), to.trim())))
-        .collect()
+    ours.flat_map(|(from, to)| to.split(", ").map(move |to| (from.trim(), to.trim()))).collect()
 }
 
 fn draw(edges: &BTreeSet<(&str, &str)>) -> String {

@@ -53,10 +53,7 @@ impl Workspace {
     pub fn edges(&self) -> BTreeSet<(&str, &str)> {
         let ours: BTreeSet<&str> = self.packages.iter().map(|p| p.name.as_str()).collect();
         let edges = self.packages.iter().flat_map(|package| {
-            let shipped = package
-                .dependencies
-                .iter()
-                .filter(|d| d.kind.as_deref() != Some("dev"));
+            let shipped = package.dependencies.iter().filter(|d| d.kind.as_deref() != Some("dev"));
             shipped.map(|d| (package.name.as_str(), d.name.as_str()))
         });
         edges.filter(|(_, to)| ours.contains(to)).collect()

@@ -77,9 +77,7 @@ impl Seen {
             format!("page shows notice {}", number.unwrap_or("?"))
         });
         let form = self.form.as_deref().and_then(|form| {
-            let version = form
-                .lines()
-                .find_map(|line| line.strip_prefix("version: "))?;
+            let version = form.lines().find_map(|line| line.strip_prefix("version: "))?;
             Some(format!("form {version}"))
         });
         let page = notice.unwrap_or_else(|| "no page".into());

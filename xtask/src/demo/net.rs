@@ -16,9 +16,7 @@ pub fn free_block() -> Result<u8> {
     let free = |n: &u8| {
         let hub = [8470, 8471].map(|port| (Ipv4Addr::new(127, *n, 0, 100), port));
         let hosts = (1..=6).map(|host| (Ipv4Addr::new(127, *n, 0, host), 8080));
-        hub.into_iter()
-            .chain(hosts)
-            .all(|at| TcpListener::bind(at).is_ok())
+        hub.into_iter().chain(hosts).all(|at| TcpListener::bind(at).is_ok())
     };
     (77..=127).find(free).context(
         "something listens in every network from 127.77.0.0/16 to 127.127.0.0/16; end it first",

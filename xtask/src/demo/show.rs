@@ -18,10 +18,7 @@ pub struct Show {
 impl Show {
     /// Starts the clock.
     pub fn new() -> Self {
-        Self {
-            started: Instant::now(),
-            chapter: std::cell::Cell::new(0),
-        }
+        Self { started: Instant::now(), chapter: std::cell::Cell::new(0) }
     }
 
     /// A numbered heading.
@@ -53,9 +50,7 @@ impl Show {
         short: &[(&str, &str)],
     ) -> Result<String> {
         let shorten = |text: &str| {
-            short.iter().fold(text.to_owned(), |text, (long, name)| {
-                text.replace(long, name)
-            })
+            short.iter().fold(text.to_owned(), |text, (long, name)| text.replace(long, name))
         };
         println!("   $ {}", shorten(&process::named(command)));
         let text = process::output_accepting(command, codes)?;
@@ -81,10 +76,7 @@ impl Bars {
         // A template that indicatif refuses is a plain bar, no reason to fail.
         let style =
             ProgressStyle::with_template("   {prefix:12} [{bar:24}] {pos:>2}/{len:2} {msg}")
-                .map_or_else(
-                    |_| ProgressStyle::default_bar(),
-                    |s| s.progress_chars("=> "),
-                );
+                .map_or_else(|_| ProgressStyle::default_bar(), |s| s.progress_chars("=> "));
         let bar = |name: &String| {
             let bar = ProgressBar::new(0).with_style(style.clone());
             let bar = match &shown {
@@ -94,16 +86,8 @@ impl Bars {
             bar.set_prefix(name.clone());
             bar
         };
-        let bars = if terminal {
-            names.iter().map(bar).collect()
-        } else {
-            Vec::new()
-        };
-        Self {
-            shown,
-            bars,
-            said: vec![String::new(); names.len()],
-        }
+        let bars = if terminal { names.iter().map(bar).collect() } else { Vec::new() };
+        Self { shown, bars, said: vec![String::new(); names.len()] }
     }
 
     /// How far the host at this place is: so many of its store paths are there, and what it does.

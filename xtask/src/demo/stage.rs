@@ -187,11 +187,7 @@ impl Stage {
         let fleet = format!(" --fleet {folder}/fleet");
         let short = [(&*program, "afield"), (&*fleet, ""), (&*folder, "…")];
         // `status` says with its exit code that a host is in trouble.
-        let codes: &[i32] = if args.first() == Some(&"status") {
-            &[0, 1]
-        } else {
-            &[0]
-        };
+        let codes: &[i32] = if args.first() == Some(&"status") { &[0, 1] } else { &[0] };
         show.command(&mut self.afield(args), codes, &short)
     }
 
@@ -219,8 +215,7 @@ impl Stage {
         hub.arg("serve");
         hub.arg("--repository").arg(self.folder.join("repository"));
         hub.arg("--trust-root").arg(self.keys().join("root.json"));
-        hub.arg("--rollout-key")
-            .arg(self.keys().join("rollout.pem"));
+        hub.arg("--rollout-key").arg(self.keys().join("rollout.pem"));
         hub.arg("--database").arg(self.folder.join("hub.sqlite"));
         hub.arg("--listen").arg(self.hub_address().to_string());
         hub.arg("--operator-listen").arg(self.page().to_string());
@@ -235,9 +230,7 @@ impl Stage {
     pub fn start_agents(&self) -> Result<()> {
         for host in &self.hosts {
             let mut agent = Command::new(&self.programs.agent);
-            agent
-                .arg("--config")
-                .arg(host.root.join("etc/afield/agent.toml"));
+            agent.arg("--config").arg(host.root.join("etc/afield/agent.toml"));
             agent.arg("run").env("NIX_CONFIG", NIX_CONFIG);
             self.start(&mut agent, &host.log)?;
         }
@@ -283,10 +276,7 @@ fn copy(from: &Path, to: &Path, change: &dyn Fn(&str) -> String) -> Result<()> {
 
 /// The content of the one `content: |` of an app-config file.
 fn block(yaml: &str) -> String {
-    let lines = yaml
-        .lines()
-        .skip_while(|line| line.trim() != "content: |")
-        .skip(1);
+    let lines = yaml.lines().skip_while(|line| line.trim() != "content: |").skip(1);
     let inside = lines.map_while(|line| line.strip_prefix("      "));
     inside.map(|line| format!("{line}\n")).collect()
 }

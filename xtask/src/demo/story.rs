@@ -71,32 +71,19 @@ pub fn play(stage: &Stage, show: &Show, picture: Option<&Path>) -> Result<()> {
 /// Every host arrives, and none before the whole wave ahead of it.
 fn wave_by_wave(stage: &Stage, show: &Show, targets: &[Target]) -> Result<()> {
     let what = "every host runs the release";
-    let arrived = watch::hosts(stage, show, what, targets, |seen| {
-        Ok(all_are(seen, targets))
-    })?;
+    let arrived = watch::hosts(stage, show, what, targets, |seen| Ok(all_are(seen, targets)))?;
     let of = |wave: usize| {
-        let members = stage
-            .hosts
-            .iter()
-            .zip(&arrived)
-            .filter(move |(host, _)| host.wave == wave);
+        let members = stage.hosts.iter().zip(&arrived).filter(move |(host, _)| host.wave == wave);
         members.filter_map(|(_, arrived)| *arrived)
     };
     for wave in 1..=2 {
         let (last, next) = (of(wave - 1).max(), of(wave).min());
-        ensure!(
-            last < next,
-            "wave {} was served before wave {wave} was done",
-            wave + 1
-        );
+        ensure!(last < next, "wave {} was served before wave {wave} was done", wave + 1);
     }
     let ends: Vec<String> = (0..=2)
         .filter_map(|wave| Some(format!("{:.1} s", of(wave).max()?.as_secs_f32())))
         .collect();
-    show.say(&format!(
-        "seen on all six hosts; the waves were done at {}",
-        ends.join(", ")
-    ));
+    show.say(&format!("seen on all six hosts; the waves were done at {}", ends.join(", ")));
     hub_says(stage, "the hub calls the rollout done", is_done)
 }
 
@@ -133,11 +120,7 @@ fn rolls_back(stage: &Stage, show: &Show, old: &[Target], new: &[Target]) -> Res
 fn stops(stage: &Stage, show: &Show, old: &[Target], new: &[Target]) -> Result<()> {
     let expected = |i: usize| {
         let host = &stage.hosts[i];
-        if host.wave == 2 || host.name == BROKEN {
-            &old[i]
-        } else {
-            &new[i]
-        }
+        if host.wave == 2 || host.name == BROKEN { &old[i] } else { &new[i] }
     };
     let until = Instant::now() + STILLNESS;
     let what = "the time of watching is over";
@@ -154,9 +137,7 @@ fn stops(stage: &Stage, show: &Show, old: &[Target], new: &[Target]) -> Result<(
         Ok(Instant::now() > until)
     })?;
     let seconds = STILLNESS.as_secs();
-    show.saw(&format!(
-        "for {seconds} s nothing moved: the final wave still runs release 2"
-    ));
+    show.saw(&format!("for {seconds} s nothing moved: the final wave still runs release 2"));
     Ok(())
 }
 
@@ -164,23 +145,16 @@ fn stops(stage: &Stage, show: &Show, old: &[Target], new: &[Target]) -> Result<(
 fn tells_why(stage: &Stage, show: &Show) -> Result<()> {
     let text = stage.show(show, &["status", BROKEN])?;
     for word in [BROKEN, "web", "bad port '80800'"] {
-        ensure!(
-            text.contains(word),
-            "`afield status {BROKEN}` does not say {word:?}"
-        );
+        ensure!(text.contains(word), "`afield status {BROKEN}` does not say {word:?}");
     }
     Ok(())
 }
 
 /// Every host is seen at the old systems, and then the hub says so too.
 fn all_green(stage: &Stage, show: &Show, targets: &[Target]) -> Result<()> {
-    watch::hosts(
-        stage,
-        show,
-        "every host is back at release 2's system",
-        targets,
-        |seen| Ok(all_are(seen, targets)),
-    )?;
+    watch::hosts(stage, show, "every host is back at release 2's system", targets, |seen| {
+        Ok(all_are(seen, targets))
+    })?;
     show.saw("all six hosts serve what they served with release 2");
     hub_says(stage, "the hub has heard it of every host", green)?;
     stage.show(show, &["status"])?;
@@ -191,9 +165,7 @@ fn all_green(stage: &Stage, show: &Show, targets: &[Target]) -> Result<()> {
 }
 
 fn all_are(seen: &[Seen], targets: &[Target]) -> bool {
-    seen.iter()
-        .zip(targets)
-        .all(|(seen, target)| seen.is(target))
+    seen.iter().zip(targets).all(|(seen, target)| seen.is(target))
 }
 
 /// Whether the hub calls the rollout done, and knows six healthy hosts on release 4.

@@ -27,14 +27,8 @@ impl Teardown {
     /// every orphan that it leads to, so that no service of a host gets lost.
     pub fn new(folder: &Path, keep: bool) -> Result<Self> {
         set_child_subreaper(Some(getpid()))?;
-        let left = Left {
-            folder: folder.canonicalize()?,
-            keep,
-            children: Vec::new(),
-        };
-        let teardown = Self {
-            left: Arc::new(Mutex::new(left)),
-        };
+        let left = Left { folder: folder.canonicalize()?, keep, children: Vec::new() };
+        let teardown = Self { left: Arc::new(Mutex::new(left)) };
         teardown.on_interrupt()?;
         Ok(teardown)
     }
@@ -42,9 +36,8 @@ impl Teardown {
     /// Starts a program that ends with the demo.
     pub fn start(&self, command: &mut Command) -> Result<()> {
         let mut left = lock(&self.left);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        let child =
+            command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
         left.children.push(child);
         Ok(())
     }
@@ -66,9 +59,7 @@ impl Teardown {
 
     /// Ctrl-C and a polite kill leave nothing behind either.
     fn on_interrupt(&self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let left = Arc::clone(&self.left);
         std::thread::spawn(move || {
             let wanted = runtime.block_on(async {
@@ -180,9 +171,8 @@ struct Process {
 
 /// What descends from this process. Orphans do too: see [`Teardown::new`].
 fn descendants() -> io::Result<Vec<Process>> {
-    let mut others: Vec<Process> = std::fs::read_dir("/proc")?
-        .filter_map(|entry| process(&entry.ok()?.path()))
-        .collect();
+    let mut others: Vec<Process> =
+        std::fs::read_dir("/proc")?.filter_map(|entry| process(&entry.ok()?.path())).collect();
     let mut found: Vec<Process> = Vec::new();
     loop {
         let ours = |p: &Process| {

@@ -45,14 +45,7 @@ pub fn hosts(
         for (place, (host, target)) in stage.hosts.iter().zip(targets).enumerate() {
             let now = host.look();
             let have = host.has(&target.closure);
-            bars.set(
-                place,
-                show,
-                &host.name,
-                have,
-                target.closure.len(),
-                &now.words(),
-            );
+            bars.set(place, show, &host.name, have, target.closure.len(), &now.words());
             if now.is(target) {
                 arrived[place].get_or_insert(show.elapsed());
             }

@@ -33,9 +33,7 @@ impl Client {
         round: u64,
         tell: impl Fn(Event) + Send + 'static,
     ) -> anyhow::Result<Self> {
-        let known_hosts = known_hosts
-            .to_str()
-            .context("the state folder's path is not UTF-8")?;
+        let known_hosts = known_hosts.to_str().context("the state folder's path is not UTF-8")?;
         let other = OwnedFd::from(stream.try_clone()?);
         let mut child = Command::new(std::env::current_exe()?)
             .args([COMMAND, &std::process::id().to_string(), "--"])
@@ -52,12 +50,7 @@ impl Client {
         std::thread::spawn(move || {
             let mut words = BufReader::new(words);
             let mut line = Vec::new();
-            while words
-                .by_ref()
-                .take(MAX_LINE)
-                .read_until(b'\n', &mut line)
-                .is_ok_and(|n| n > 0)
-            {
+            while words.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
                 if watcher.line(&String::from_utf8_lossy(&line)) {
                     tell(Event::Opened { round });
                 }
@@ -65,10 +58,7 @@ impl Client {
             }
             // Nobody else has its standard error: it has ended, or is about to.
             let _ = waited.lock().unwrap_or_else(PoisonError::into_inner).wait();
-            tell(Event::Ended {
-                round,
-                cause: watcher.cause(),
-            });
+            tell(Event::Ended { round, cause: watcher.cause() });
         });
         Ok(Self { child })
     }
@@ -89,11 +79,7 @@ pub fn become_ssh(parent: u32, arguments: &[String]) -> anyhow::Error {
         return anyhow::Error::new(e).context("prctl");
     }
     // The parent may have ended before that.
-    if getppid()
-        .map(Pid::as_raw_nonzero)
-        .map(|p| p.get().unsigned_abs())
-        != Some(parent)
-    {
+    if getppid().map(Pid::as_raw_nonzero).map(|p| p.get().unsigned_abs()) != Some(parent) {
         return anyhow::anyhow!("the agent that started this is gone");
     }
     anyhow::Error::new(Command::new("ssh").args(arguments).exec())

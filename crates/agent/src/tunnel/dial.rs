@@ -28,10 +28,7 @@ pub(super) fn dial(
     proxy: Option<&Proxy>,
     given_up: &AtomicBool,
 ) -> Result<TcpStream, String> {
-    let one = Try {
-        until: Instant::now() + TRY_FOR,
-        given_up,
-    };
+    let one = Try { until: Instant::now() + TRY_FOR, given_up };
     let stream = match (endpoint.path, proxy) {
         (Path::Direct, _) => one.connect(&endpoint.host, endpoint.port)?,
         (Path::Proxy, None) => return Err("there is no proxy".into()),
@@ -61,12 +58,8 @@ impl Try<'_> {
             let left = self.left()?;
             match TcpStream::connect_timeout(&address, left) {
                 Ok(stream) => {
-                    stream
-                        .set_read_timeout(Some(LOOK_UP))
-                        .map_err(|e| e.to_string())?;
-                    stream
-                        .set_write_timeout(Some(TRY_FOR))
-                        .map_err(|e| e.to_string())?;
+                    stream.set_read_timeout(Some(LOOK_UP)).map_err(|e| e.to_string())?;
+                    stream.set_write_timeout(Some(TRY_FOR)).map_err(|e| e.to_string())?;
                     return Ok(stream);
                 }
                 Err(e) => last = e.to_string(),
@@ -82,9 +75,7 @@ impl Try<'_> {
             false => format!("{}:{}", endpoint.host, endpoint.port),
         };
         let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
-        stream
-            .write_all(request.as_bytes())
-            .map_err(|e| e.to_string())?;
+        stream.write_all(request.as_bytes()).map_err(|e| e.to_string())?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
             let mut byte = [0];
@@ -102,10 +93,7 @@ impl Try<'_> {
             && first.split(' ').nth(1).is_some_and(|c| c.starts_with('2'))
         {
             true => Ok(()),
-            false => Err(format!(
-                "it answered {:?}",
-                first.chars().take(80).collect::<String>()
-            )),
+            false => Err(format!("it answered {:?}", first.chars().take(80).collect::<String>())),
         }
     }
 
@@ -118,7 +106,7 @@ impl Try<'_> {
                 Ok(0) => return Err("it closed the connection".into()),
                 Ok(n) if seen.get(..n) != WORDS.get(..n) => {
                     return Err(
-                        "what answers is no SSH server: a login page of the network?".into(),
+                        "what answers is no SSH server: a login page of the network?".into()
                     );
                 }
                 Ok(n) if n == WORDS.len() => return Ok(()),
@@ -127,8 +115,7 @@ impl Try<'_> {
                 Err(e) if is_pause(&e) => {}
                 Err(e) => return Err(e.to_string()),
             }
-            self.left()
-                .map_err(|_| "it accepts and says nothing".to_owned())?;
+            self.left().map_err(|_| "it accepts and says nothing".to_owned())?;
         }
     }
 

@@ -67,15 +67,9 @@ pub fn run(places: &Places) -> anyhow::Result<()> {
     let (changed, changes) = mpsc::channel();
     if let Err(e) = watch::network(changed.clone()) {
         // Without it the host comes back a little later after a change: no reason to stay away.
-        say(&format!(
-            "changes of the network go unnoticed: {e} (does the unit allow AF_NETLINK?)"
-        ));
+        say(&format!("changes of the network go unnoticed: {e} (does the unit allow AF_NETLINK?)"));
     }
-    let mut tunnels = Tunnels {
-        folder,
-        workers: BTreeMap::new(),
-        trouble: None,
-    };
+    let mut tunnels = Tunnels { folder, workers: BTreeMap::new(), trouble: None };
     let mut clock = watch::Clock::new();
     loop {
         tunnels.follow(&places.config);
@@ -131,21 +125,14 @@ impl Tunnels {
         let mut wanted: BTreeMap<Name, Config> = BTreeMap::new();
         for relay in &config.relays {
             let relays = vec![relay.clone()];
-            let own = Config {
-                relays,
-                ..config.clone()
-            };
+            let own = Config { relays, ..config.clone() };
             wanted.insert(relay.name.clone(), own);
         }
         let stale = |name: &Name, worker: &Worker| {
             !worker.is_alive() || wanted.get(name) != Some(worker.config())
         };
-        let stale: Vec<Name> = self
-            .workers
-            .iter()
-            .filter(|(n, w)| stale(n, w))
-            .map(|(n, _)| n.clone())
-            .collect();
+        let stale: Vec<Name> =
+            self.workers.iter().filter(|(n, w)| stale(n, w)).map(|(n, _)| n.clone()).collect();
         for name in stale {
             if let Some(worker) = self.workers.remove(&name) {
                 worker.stop();
@@ -153,9 +140,7 @@ impl Tunnels {
             }
         }
         for (name, own) in wanted {
-            self.workers
-                .entry(name)
-                .or_insert_with(|| Worker::start(own, self.folder.clone()));
+            self.workers.entry(name).or_insert_with(|| Worker::start(own, self.folder.clone()));
         }
     }
 

@@ -64,18 +64,13 @@ impl Seen {
     }
 
     fn change(&mut self, message: &[u8]) -> bool {
-        let kind = message
-            .get(4..6)
-            .and_then(|b| b.try_into().ok())
-            .map(u16::from_ne_bytes);
+        let kind = message.get(4..6).and_then(|b| b.try_into().ok()).map(u16::from_ne_bytes);
         if kind != Some(NEW_LINK) {
             return true;
         }
         // struct ifinfomsg: family, padding, type, index (at 4), flags (at 8), change.
         let word = |at: usize| {
-            message
-                .get(HEADER + at..HEADER + at + 4)
-                .and_then(|b| <[u8; 4]>::try_from(b).ok())
+            message.get(HEADER + at..HEADER + at + 4).and_then(|b| <[u8; 4]>::try_from(b).ok())
         };
         match (word(4), word(8)) {
             (Some(index), Some(flags)) => {
@@ -106,10 +101,7 @@ impl Clock {
     /// From now on.
     pub fn new() -> Self {
         let start = Instant::now();
-        Self {
-            start,
-            ahead: ahead(start),
-        }
+        Self { start, ahead: ahead(start) }
     }
 
     /// Whether the clock was set, or the machine slept, by more than ten seconds since the last question.
@@ -137,11 +129,7 @@ mod tests {
 
     fn message(kind: u16, body: &[u32]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        bytes.extend(
-            u32::try_from(HEADER + body.len() * 4)
-                .unwrap()
-                .to_ne_bytes(),
-        );
+        bytes.extend(u32::try_from(HEADER + body.len() * 4).unwrap().to_ne_bytes());
         bytes.extend(kind.to_ne_bytes());
         bytes.extend([0; 10]);
         bytes.extend(body.iter().flat_map(|word| word.to_ne_bytes()));
@@ -154,10 +142,7 @@ mod tests {
         let link = |index, flags| message(NEW_LINK, &[0, index, flags, 0]);
         assert!(seen.changes(&link(2, 0x1_0043)));
         assert!(!seen.changes(&link(2, 0x1_0043)), "the same again");
-        assert!(
-            !seen.changes(&link(2, 0x1_0143)),
-            "another flag, such as promiscuous"
-        );
+        assert!(!seen.changes(&link(2, 0x1_0143)), "another flag, such as promiscuous");
         assert!(seen.changes(&link(2, 0x3)), "the carrier is gone");
         assert!(seen.changes(&link(3, 0x1_0043)), "another link");
         let address = message(20, &[0, 0]);

@@ -40,11 +40,7 @@ impl Worker {
                 Loop::new(&own, relay, &folder, &tell).run(&messages);
             }
         });
-        Self {
-            config,
-            inbox,
-            thread,
-        }
+        Self { config, inbox, thread }
     }
 
     /// What it was started with.
@@ -97,12 +93,7 @@ impl<'a> Loop<'a> {
         let last_good = folder.last_good(&relay.name);
         let start_within = config.connect_timeout.duration();
         Self {
-            link: Link::new(
-                relay.clone(),
-                config.proxy.is_some(),
-                start_within,
-                last_good,
-            ),
+            link: Link::new(relay.clone(), config.proxy.is_some(), start_within, last_good),
             config,
             relay,
             folder,
@@ -158,15 +149,12 @@ impl<'a> Loop<'a> {
                 for given_up in std::mem::take(&mut self.tries).values() {
                     given_up.store(true, Ordering::Relaxed);
                 }
-                self.greeted
-                    .retain(|endpoint, _| but.as_ref() == Some(endpoint));
+                self.greeted.retain(|endpoint, _| but.as_ref() == Some(endpoint));
             }
             Action::Start { round, endpoint } => {
                 if let Err(e) = self.start_client(round, &endpoint) {
                     let cause = Cause::Ended(format!("{e:#}"));
-                    let _ = self
-                        .tell
-                        .send(Message::Event(Event::Ended { round, cause }));
+                    let _ = self.tell.send(Message::Event(Event::Ended { round, cause }));
                 }
             }
             Action::End => self.client = None,
@@ -199,11 +187,7 @@ impl<'a> Loop<'a> {
         std::thread::spawn(move || {
             let message = match dial(&endpoint, proxy.as_ref(), &given_up) {
                 Ok(stream) => Message::Greeted(round, endpoint, stream),
-                Err(why) => Message::Event(Event::Lost {
-                    round,
-                    endpoint,
-                    why,
-                }),
+                Err(why) => Message::Event(Event::Lost { round, endpoint, why }),
             };
             let _ = tell.send(message);
         });
@@ -217,14 +201,8 @@ impl<'a> Loop<'a> {
         let known_hosts = self.folder.known_hosts(self.config, &self.relay.name)?;
         let tell = self.tell.clone();
         let tell = move |event| drop(tell.send(Message::Event(event)));
-        self.client = Some(Client::start(
-            self.config,
-            &self.relay,
-            &known_hosts,
-            stream,
-            round,
-            tell,
-        )?);
+        self.client =
+            Some(Client::start(self.config, &self.relay, &known_hosts, stream, round, tell)?);
         Ok(())
     }
 

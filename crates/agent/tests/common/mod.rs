@@ -1,9 +1,5 @@
 //! A fleet, a server that can lie, and one host.
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each test file uses its part"
-)]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part")]
 
 use afield_core::ids::ReleaseId;
 use afield_testkit::fleet::Fleet;
@@ -27,25 +23,14 @@ impl Bed {
     /// The same in this fleet.
     pub fn of(fleet: Fleet) -> Self {
         let server = Server::start(fleet.path());
-        let host = Host::new(
-            "clinic",
-            env!("CARGO_BIN_EXE_afield-agent"),
-            &fleet,
-            &server,
-        );
-        Self {
-            fleet,
-            server,
-            host,
-        }
+        let host = Host::new("clinic", env!("CARGO_BIN_EXE_afield-agent"), &fleet, &server);
+        Self { fleet, server, host }
     }
 
     /// Releases a system, and assigns it.
     pub fn offer(&mut self, text: &str, contract: Contract, config: &str) -> (ReleaseId, String) {
         let system = System::new(text, contract);
-        let release = self
-            .fleet
-            .release(&[("clinic", key().public())], &system, config);
+        let release = self.fleet.release(&[("clinic", key().public())], &system, config);
         self.fleet.assign("clinic", release);
         (release, system.path().to_string())
     }

@@ -70,16 +70,11 @@ pub fn run(args: &AccessArgs, context: &mut Context) -> CommandResult {
 /// Says why a fleet cannot be audited.
 fn unsound(which: &str, findings: &[Finding]) -> Failure {
     let list = findings.iter().take(20).map(|finding| {
-        format!(
-            "\n  {}:{}: {} ({})",
-            finding.file, finding.line, finding.message, finding.code
-        )
+        format!("\n  {}:{}: {} ({})", finding.file, finding.line, finding.message, finding.code)
     });
     let list: String = list.collect();
-    Failure::failed(anyhow::anyhow!(
-        "it cannot be said who may do what{which}:{list}"
-    ))
-    .hint("correct this first; `afield check` tells more")
+    Failure::failed(anyhow::anyhow!("it cannot be said who may do what{which}:{list}"))
+        .hint("correct this first; `afield check` tells more")
 }
 
 /// Errors of the files from which access is told: with one of them it is not known who was meant.
@@ -104,17 +99,13 @@ fn write_audit(args: &AuditArgs, context: &mut Context) -> CommandResult {
     }
     let mut json = serde_json::to_string(&audit)?;
     json.push('\n');
-    let tables = Table::ALL
-        .iter()
-        .map(|table| (table.file_name(), audit.csv(*table)));
+    let tables = Table::ALL.iter().map(|table| (table.file_name(), audit.csv(*table)));
     let others = [("access.html", page::audit(&audit)), ("access.json", json)];
     for (name, content) in tables.chain(others) {
         let path = args.outdir.join(name);
         let written = write::replace(&path, content.as_bytes(), args.dry_run)?;
         let would = if args.dry_run { "would be " } else { "" };
-        context
-            .out
-            .note(&format!("{}: {would}{}", path.display(), written.word()));
+        context.out.note(&format!("{}: {would}{}", path.display(), written.word()));
     }
     Ok(Outcome::Done)
 }
@@ -127,11 +118,7 @@ fn diff(args: &DiffArgs, context: &mut Context) -> CommandResult {
         None => (args.range.as_str(), None),
     };
     let or_head = |name: &str| {
-        if name.is_empty() {
-            "HEAD".to_owned()
-        } else {
-            name.to_owned()
-        }
+        if name.is_empty() { "HEAD".to_owned() } else { name.to_owned() }
     };
     let before = at(&repository, &or_head(base))?;
     let after = match head {
@@ -142,11 +129,7 @@ fn diff(args: &DiffArgs, context: &mut Context) -> CommandResult {
         }
     };
     let changes = audit::diff(&before, &after, context.today).map_err(|e| unsound("", &e))?;
-    let format = if context.out.json() {
-        Format::Json
-    } else {
-        args.format
-    };
+    let format = if context.out.json() { Format::Json } else { args.format };
     match format {
         Format::Json => context.out.value(&json!({ "changes": changes }))?,
         Format::Text => {
@@ -164,10 +147,7 @@ fn diff(args: &DiffArgs, context: &mut Context) -> CommandResult {
 }
 
 fn at(repository: &Repository, revision: &str) -> Result<Fleet, Failure> {
-    sound(
-        load(&repository.sources(revision)?),
-        &format!(" in {revision}"),
-    )
+    sound(load(&repository.sources(revision)?), &format!(" in {revision}"))
 }
 
 fn sound(loaded: Loaded, which: &str) -> Result<Fleet, Failure> {
@@ -189,17 +169,10 @@ fn words(change: &Change) -> String {
             let list = |what: &str, keys: &BTreeSet<String>| match keys.is_empty() {
                 true => String::new(),
                 false => {
-                    format!(
-                        " {what} {}",
-                        keys.iter().cloned().collect::<Vec<_>>().join(", ")
-                    )
+                    format!(" {what} {}", keys.iter().cloned().collect::<Vec<_>>().join(", "))
                 }
             };
-            format!(
-                "has other keys:{}{}",
-                list("new", added),
-                list("gone", removed)
-            )
+            format!("has other keys:{}{}", list("new", added), list("gone", removed))
         }
     }
 }
@@ -223,10 +196,7 @@ fn comment(range: &str, changes: &[Change]) -> String {
     out.push_str("| person | change | hosts |\n|---|---|---|\n");
     for change in changes {
         let (what, hosts) = (cell(&words(change)), cell(&on(&change.hosts)));
-        out.push_str(&format!(
-            "| {} | {what} | {hosts} |\n",
-            cell(change.user.as_str())
-        ));
+        out.push_str(&format!("| {} | {what} | {hosts} |\n", cell(change.user.as_str())));
     }
     out
 }

@@ -146,17 +146,12 @@ pub fn build_all(
     context: &Context,
 ) -> Result<Built, Failure> {
     let mut built = Built::of_evaluation(evaluate_all(project, hosts)?);
-    let roots = context
-        .cache_dir()
-        .map(|d| d.join("roots").join(project.settings.fleet.as_str()));
+    let roots = context.cache_dir().map(|d| d.join("roots").join(project.settings.fleet.as_str()));
     if let Some(roots) = &roots {
         std::fs::create_dir_all(roots).with_context(|| roots.display().to_string())?;
     }
     let progress = Progress::steps("building", 0);
-    let options = Options {
-        jobs: project.settings.build.jobs,
-        roots: roots.as_deref(),
-    };
+    let options = Options { jobs: project.settings.build.jobs, roots: roots.as_deref() };
     let failed = realise(&built.systems, options, &progress).map_err(NixError::into_failure)?;
     for (host, reason) in failed {
         built.systems.remove(&host);
@@ -198,12 +193,7 @@ pub fn failed_hosts(built: &Built) -> BTreeMap<HostName, FailedHost> {
     let tell = |(host, (step, reason)): (&HostName, &(Step, Reason))| {
         let Reason { text, at, log } = reason.clone();
         let (step, reason) = (*step, text);
-        let failed = FailedHost {
-            step,
-            reason,
-            at,
-            log,
-        };
+        let failed = FailedHost { step, reason, at, log };
         (host.clone(), failed)
     };
     built.failed.iter().map(tell).collect()
@@ -243,9 +233,7 @@ fn print(report: &BuildReport, context: &mut Context) -> Result<(), Failure> {
         ]);
     }
     if !rows.is_empty() {
-        context
-            .out
-            .text(&render(&["host", "closure", "system"], &rows, color))?;
+        context.out.text(&render(&["host", "closure", "system"], &rows, color))?;
     }
     print_failed(&report.failed, context)
 }
@@ -266,9 +254,7 @@ pub fn print_failed(
         let line = format!("{head}: {}{}", place.unwrap_or_default(), failed.reason);
         context.out.line(&line)?;
         for line in &failed.log {
-            context
-                .out
-                .line(&toned(&format!("    {line}"), Tone::Dim, color))?;
+            context.out.line(&toned(&format!("    {line}"), Tone::Dim, color))?;
         }
     }
     Ok(())

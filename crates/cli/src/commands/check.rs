@@ -34,11 +34,7 @@ enum Format {
 /// Checks the fleet folder; what it finds goes to standard output, a summary for people to standard error.
 pub fn run(args: &CheckArgs, context: &mut Context) -> CommandResult {
     let folder = context.folder()?;
-    let format = if context.out.json() {
-        Format::Json
-    } else {
-        args.format
-    };
+    let format = if context.out.json() { Format::Json } else { args.format };
     match format {
         Format::Text => text(&folder, context)?,
         Format::Json => context.out.value(&json!({
@@ -47,9 +43,7 @@ pub fn run(args: &CheckArgs, context: &mut Context) -> CommandResult {
         }))?,
         Format::Sarif => {
             let base = repository(&folder);
-            context
-                .out
-                .value(&report::sarif(&folder.findings, &folder, &base))?;
+            context.out.value(&report::sarif(&folder.findings, &folder, &base))?;
         }
         Format::Github => {
             let base = repository(&folder);
@@ -58,15 +52,8 @@ pub fn run(args: &CheckArgs, context: &mut Context) -> CommandResult {
             }
         }
     }
-    let error = folder
-        .findings
-        .iter()
-        .any(|finding| finding.severity == Severity::Error);
-    Ok(if error {
-        Outcome::Findings
-    } else {
-        Outcome::Done
-    })
+    let error = folder.findings.iter().any(|finding| finding.severity == Severity::Error);
+    Ok(if error { Outcome::Findings } else { Outcome::Done })
 }
 
 fn text(folder: &Folder, context: &mut Context) -> anyhow::Result<()> {
@@ -75,22 +62,12 @@ fn text(folder: &Folder, context: &mut Context) -> anyhow::Result<()> {
         let text = report::text(finding, folder, &cwd, color);
         context.out.line(&format!("{}\n", text.trim_end()))?;
     }
-    let count = |severity| {
-        folder
-            .findings
-            .iter()
-            .filter(|f| f.severity == severity)
-            .count()
-    };
+    let count = |severity| folder.findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let hosts = folder.fleet.hosts.len();
-    context.out.note(&format!(
-        "{hosts} hosts: {errors} errors, {warnings} warnings"
-    ));
+    context.out.note(&format!("{hosts} hosts: {errors} errors, {warnings} warnings"));
     for unseen in &folder.fleet.unseen {
-        context
-            .out
-            .note(&format!("not looked into: {}: {}", unseen.file, unseen.why));
+        context.out.note(&format!("not looked into: {}: {}", unseen.file, unseen.why));
     }
     Ok(())
 }

@@ -60,16 +60,12 @@ fn render_file(args: &RenderArgs, context: &mut Context) -> CommandResult {
     }
     let written = write::replace(&out, text.as_bytes(), args.dry_run)?;
     let would = if args.dry_run { "would be " } else { "" };
-    context
-        .out
-        .note(&format!("{}: {would}{}", out.display(), written.word()));
+    context.out.note(&format!("{}: {would}{}", out.display(), written.word()));
     Ok(Outcome::Done)
 }
 
 fn default_out(folder: &Folder) -> PathBuf {
-    folder
-        .dir
-        .join("app_configs/generated/generated-app-configs.yml")
+    folder.dir.join("app_configs/generated/generated-app-configs.yml")
 }
 
 /// Findings that are worth telling here.

@@ -57,22 +57,18 @@ pub fn route(folder: &Folder, host: &HostName, context: &mut Context) -> Result<
     if !fleet.hosts.contains_key(host) {
         let known: Vec<&str> = fleet.hosts.keys().map(HostName::as_str).collect();
         let failure = Failure::failed(anyhow!("there is no host {host}"));
-        return Err(
-            match afield_core::fleet::node::nearest(host.as_str(), &known) {
-                Some(near) => failure.hint(format!("is {near} meant?")),
-                None => failure,
-            },
-        );
+        return Err(match afield_core::fleet::node::nearest(host.as_str(), &known) {
+            Some(near) => failure.hint(format!("is {near} meant?")),
+            None => failure,
+        });
     }
     let plan = Resolver::new(fleet).host(host).map_err(|findings| {
         for finding in &findings {
             let text = report::text(finding, folder, context.cwd(), false);
             context.out.note(text.trim_end());
         }
-        Failure::failed(anyhow!(
-            "the fleet folder does not say how {host} is reached"
-        ))
-        .hint("correct what is told above")
+        Failure::failed(anyhow!("the fleet folder does not say how {host} is reached"))
+            .hint("correct what is told above")
     })?;
     Ok(Route::of(&plan)?)
 }
@@ -96,12 +92,7 @@ fn ask<'a>(relays: impl Iterator<Item = (&'a Name, &'a Relay)>) -> Receiver<Answ
                 std::thread::spawn(move || {
                     if let Ok(stream) = first_words(&address, port) {
                         // Nobody listens any more once a relay was passed.
-                        let _ = tell.send(Answer {
-                            relay,
-                            address,
-                            port,
-                            stream,
-                        });
+                        let _ = tell.send(Answer { relay, address, port, stream });
                     }
                 });
             }
@@ -149,9 +140,7 @@ fn pass<'a>(
     let line =
         |(name, relay): (&Name, &Relay)| format!("{} {}\n", relay_alias(name), relay.public_key);
     let known_hosts = pinned::known_hosts(&relays.clone().map(line).collect::<String>())?;
-    let path = known_hosts
-        .to_str()
-        .context("the folder for known_hosts has an odd name")?;
+    let path = known_hosts.to_str().context("the folder for known_hosts has an odd name")?;
     let mut tried: Vec<Name> = Vec::new();
     for answer in ask(relays) {
         if tried.contains(&answer.relay) {
@@ -168,10 +157,9 @@ fn pass<'a>(
             .context("ssh cannot be started")?;
         match speak(&mut child) {
             Ok(true) => return Ok(()),
-            Ok(false) => context.out.note(&format!(
-                "afield: {host} is not to be had on the relay {}",
-                answer.relay
-            )),
+            Ok(false) => context
+                .out
+                .note(&format!("afield: {host} is not to be had on the relay {}", answer.relay)),
             Err(e) => return Err(Failure::failed(e)),
         }
         tried.push(answer.relay);

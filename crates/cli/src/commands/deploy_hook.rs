@@ -94,20 +94,14 @@ pub fn run(args: &DeployHookArgs, context: &mut Context) -> CommandResult {
     }
     let answers = ask_all(&targets, &through, args);
     if context.out.json() {
-        context
-            .out
-            .value(&serde_json::json!({ "hosts": answers }))?;
+        context.out.value(&serde_json::json!({ "hosts": answers }))?;
     } else if answers.is_empty() {
-        context
-            .out
-            .line("no host is asked: no commit has a directive, and no host is fixed")?;
+        context.out.line("no host is asked: no commit has a directive, and no host is fixed")?;
     } else {
         for answer in &answers {
             match &answer.why {
                 None => context.out.line(&format!("{}: done", answer.host))?,
-                Some(why) => context
-                    .out
-                    .line(&format!("{}: FAILED: {why}", answer.host))?,
+                Some(why) => context.out.line(&format!("{}: FAILED: {why}", answer.host))?,
             }
         }
     }
@@ -146,10 +140,7 @@ fn read_event(args: &DeployHookArgs) -> Result<String, Failure> {
 /// Eight at a time; the answers are in the order of the hosts' names and ports.
 fn ask_all(targets: &Targets, through: &Through, args: &DeployHookArgs) -> Vec<Answer> {
     let direct = targets.direct.iter().map(|host| (host.clone(), None));
-    let ports = targets
-        .ports
-        .iter()
-        .map(|port| (format!("tunnelled_{port}"), Some(*port)));
+    let ports = targets.ports.iter().map(|port| (format!("tunnelled_{port}"), Some(*port)));
     let all: Vec<(String, Option<i64>)> = direct.chain(ports).collect();
     let next = AtomicUsize::new(0);
     let answers = Mutex::new(Vec::new());
@@ -161,15 +152,8 @@ fn ask_all(targets: &Targets, through: &Through, args: &DeployHookArgs) -> Vec<A
                     all.get(at).map(|one| (at, one))
                 } {
                     let why = ask(host, *port, through, args).err();
-                    let answer = Answer {
-                        host: host.clone(),
-                        done: why.is_none(),
-                        why,
-                    };
-                    answers
-                        .lock()
-                        .unwrap_or_else(|e| e.into_inner())
-                        .push((at, answer));
+                    let answer = Answer { host: host.clone(), done: why.is_none(), why };
+                    answers.lock().unwrap_or_else(|e| e.into_inner()).push((at, answer));
                 }
             });
         }
@@ -199,49 +183,28 @@ fn ask(
         "-o",
         "ServerAliveInterval=10",
     ]);
-    command
-        .args([
-            "-o",
-            "ServerAliveCountMax=3",
-            "-i",
-            &through.key,
-            "-l",
-            "robot",
-        ])
-        .args(&known);
-    command
-        .arg("-o")
-        .arg(format!("ConnectTimeout={}", through.timeout));
+    command.args(["-o", "ServerAliveCountMax=3", "-i", &through.key, "-l", "robot"]).args(&known);
+    command.arg("-o").arg(format!("ConnectTimeout={}", through.timeout));
     match port {
         None => command.args(["--", host]),
         Some(port) => {
             let port = u16::try_from(port).ok().filter(|port| *port > 0);
             let port = port.ok_or("no such port: ports are from 1 to 65535")?;
             let proxy =
-                through
-                    .proxy_command()
-                    .replacen("ssh ", &format!("ssh {} ", known.join(" ")), 1);
+                through.proxy_command().replacen("ssh ", &format!("ssh {} ", known.join(" ")), 1);
             command.arg("-o").arg(format!("ProxyCommand={proxy}"));
             command.args(["-p", &port.to_string(), "--", "localhost"])
         }
     };
     command.arg(&args.command).stdin(Stdio::null());
-    let done = command
-        .output()
-        .map_err(|e| format!("ssh cannot be started: {e}"))?;
+    let done = command.output().map_err(|e| format!("ssh cannot be started: {e}"))?;
     let said = String::from_utf8_lossy(&done.stderr);
-    let mut last = said
-        .lines()
-        .rev()
-        .map(str::trim)
-        .filter(|line| !line.is_empty());
+    let mut last = said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let last = last.next().unwrap_or("it said nothing").to_owned();
     match done.status.code() {
         Some(0) => Ok(()),
         Some(255) => Err(format!("unreachable: {last}")),
-        Some(code) => Err(format!(
-            "it was reached, and the command ended with {code}: {last}"
-        )),
+        Some(code) => Err(format!("it was reached, and the command ended with {code}: {last}")),
         None => Err("ssh was killed".into()),
     }
 }

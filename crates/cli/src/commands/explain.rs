@@ -29,10 +29,7 @@ pub fn run(args: &ExplainArgs, context: &mut Context) -> CommandResult {
         return Ok(Outcome::Done);
     }
     let head = format!("{} ({}): {}", row.code, row.severity.name(), row.title);
-    context.out.line(&format!(
-        "{head}\n\n{}\n\nWhat to do: {}",
-        row.explanation, row.remedy
-    ))?;
+    context.out.line(&format!("{head}\n\n{}\n\nWhat to do: {}", row.explanation, row.remedy))?;
     Ok(Outcome::Done)
 }
 
@@ -43,12 +40,7 @@ fn list(context: &mut Context) -> CommandResult {
         return Ok(Outcome::Done);
     }
     for row in TABLE {
-        context.out.line(&format!(
-            "{} {:7} {}",
-            row.code,
-            row.severity.name(),
-            row.title
-        ))?;
+        context.out.line(&format!("{} {:7} {}", row.code, row.severity.name(), row.title))?;
     }
     Ok(Outcome::Done)
 }

@@ -124,9 +124,9 @@ fn tell(report: &KeysReport, context: &mut Context) -> CommandResult {
     }
     let (version, fleet) = (report.root_version, &report.fleet);
     let day = report.root_expires.strftime("%F");
-    context.out.line(&format!(
-        "root metadata {version} of the fleet {fleet}, valid until {day}"
-    ))?;
+    context
+        .out
+        .line(&format!("root metadata {version} of the fleet {fleet}, valid until {day}"))?;
     context.out.line(&format!("next: {}", report.next))?;
     Ok(Outcome::Done)
 }

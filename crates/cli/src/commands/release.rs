@@ -153,11 +153,7 @@ fn repeat(
         let closure: Closure = published.repository.document(&release.closure)?;
         let data: HostData = published.repository.document(&release.data)?;
         let (system, closure, data) = (&release.system, &closure, &data);
-        let side = Side {
-            system,
-            closure,
-            data,
-        };
+        let side = Side { system, closure, data };
         let before = newest.hosts.get(host);
         let change = HostChange::between(&published.repository, before, &side);
         changes.insert(host.clone(), (system.clone(), change));
@@ -183,9 +179,7 @@ fn make(
         return Err(refuse_failed(&built));
     }
     if built.systems.is_empty() {
-        return Err(Failure::refused(
-            "no host builds, so there is nothing to release",
-        ));
+        return Err(Failure::refused("no host builds, so there is nothing to release"));
     }
     let roots: Vec<StorePath> = built.systems.values().map(|s| s.out.clone()).collect();
     let facts = Facts::of(&roots).map_err(NixError::into_failure)?;
@@ -193,18 +187,10 @@ fn make(
     let mut changes = BTreeMap::new();
     for (host, system) in &built.systems {
         let closure = facts.closure(&system.out).map_err(NixError::into_failure)?;
-        closure
-            .validate(&system.out)
-            .with_context(|| format!("the closure of {host}"))?;
-        let data = data
-            .get(host)
-            .with_context(|| format!("no host data for {host}"))?;
+        closure.validate(&system.out).with_context(|| format!("the closure of {host}"))?;
+        let data = data.get(host).with_context(|| format!("no host data for {host}"))?;
         let system = &system.out;
-        let side = Side {
-            system,
-            closure: &closure,
-            data,
-        };
+        let side = Side { system, closure: &closure, data };
         let before = published.newest.as_ref().and_then(|m| m.hosts.get(host));
         let change = HostChange::between(&published.repository, before, &side);
         changes.insert(host.clone(), (system.clone(), change));
@@ -213,11 +199,8 @@ fn make(
     let (hosts, packed) = match args.dry_run {
         true => (BTreeMap::new(), None),
         false => {
-            let ingredients = Ingredients {
-                closures: &closures,
-                data: &data,
-                told: &declared.hosts,
-            };
+            let ingredients =
+                Ingredients { closures: &closures, data: &data, told: &declared.hosts };
             let (hosts, packed) = write(project, published, &facts, &ingredients)?;
             (hosts, Some(packed))
         }
@@ -233,15 +216,10 @@ fn make(
 
 fn refuse_failed(built: &Built) -> Failure {
     let names: Vec<&str> = built.failed.keys().map(HostName::as_str).collect();
-    let reasons = built
-        .failed
-        .iter()
-        .map(|(host, (_, reason))| format!("{host}: {reason}"));
+    let reasons = built.failed.iter().map(|(host, (_, reason))| format!("{host}: {reason}"));
     let (names, reasons) = (names.join(", "), reasons.collect::<Vec<_>>().join("; "));
-    Failure::refused(format!(
-        "{names} cannot be built ({reasons}); nothing was published"
-    ))
-    .hint("correct it, or leave these hosts as they are with --without-failed")
+    Failure::refused(format!("{names} cannot be built ({reasons}); nothing was published"))
+        .hint("correct it, or leave these hosts as they are with --without-failed")
 }
 
 /// The host data of all hosts.
@@ -293,16 +271,11 @@ fn write(
     let mut hosts = BTreeMap::new();
     for (host, (system, closure)) in from.closures {
         let told = from.told.get(host);
-        let data = from
-            .data
-            .get(host)
-            .with_context(|| format!("no host data for {host}"))?;
+        let data = from.data.get(host).with_context(|| format!("no host data for {host}"))?;
         let release = HostRelease {
             system: system.clone(),
             closure: published.repository.add_document(closure)?,
-            delivery: published
-                .repository
-                .add_document(&pack::delivery(closure, &objects)?)?,
+            delivery: published.repository.add_document(&pack::delivery(closure, &objects)?)?,
             data: published.repository.add_document(data)?,
             key: told.and_then(|t| t.key),
             fresh_days: project.settings.assignment_days(host),
@@ -347,10 +320,7 @@ fn finish(
     }
     let newest = published.newest.as_ref();
     let before = newest.into_iter().flat_map(|m| m.hosts.keys());
-    let left_out = before
-        .filter(|h| !changes.contains_key(*h))
-        .cloned()
-        .collect();
+    let left_out = before.filter(|h| !changes.contains_key(*h)).cloned().collect();
     let hosts = changes.into_iter();
     Ok(ReleaseReport {
         release: manifest.release,
@@ -377,9 +347,7 @@ fn notes(declared: &Declared, built: &Built) -> Vec<String> {
             continue;
         }
         if !in_wave(host) {
-            notes.push(format!(
-                "{host} stands in no wave, so no rollout reaches it"
-            ));
+            notes.push(format!("{host} stands in no wave, so no rollout reaches it"));
         } else if told.key.is_none() {
             notes.push(format!(
                 "{host} has no key in tunnels.d, so it cannot report, and its wave waits for it"
@@ -396,24 +364,17 @@ fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
             true => Tone::Dim,
             false => Tone::Plain,
         };
-        vec![
-            cell(host.as_str()),
-            cell(host_report.change.words()).tone(tone),
-        ]
+        vec![cell(host.as_str()), cell(host_report.change.words()).tone(tone)]
     });
     let rows: Vec<_> = rows.collect();
     let heading = match report.compared_with {
         Some(before) => format!("what changes since release {before}"),
         None => "what is new".to_owned(),
     };
-    context
-        .out
-        .text(&render(&["host", &heading], &rows, color))?;
+    context.out.text(&render(&["host", &heading], &rows, color))?;
     print_failed(&report.failed, context)?;
     for host in &report.left_out {
-        context
-            .out
-            .line(&format!("{host} is left out: it stays as it is"))?;
+        context.out.line(&format!("{host} is left out: it stays as it is"))?;
     }
     for note in &report.notes {
         context.out.line(&format!("note: {note}"))?;
@@ -421,9 +382,7 @@ fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
     let (release, day) = (report.release, report.expires.strftime("%F"));
     if let Some(packed) = &report.packed {
         let (n, size, unpacked) = (packed.objects, bytes(packed.bytes), bytes(packed.unpacked));
-        context.out.line(&format!(
-            "packed {n} new objects: {size} ({unpacked} unpacked)"
-        ))?;
+        context.out.line(&format!("packed {n} new objects: {size} ({unpacked} unpacked)"))?;
     }
     let line = match (report.dry_run, report.like) {
         (true, _) => format!("this would be release {release}; nothing was published"),
@@ -436,9 +395,7 @@ fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
     };
     context.out.line(&line)?;
     if !report.dry_run {
-        context
-            .out
-            .line(&format!("next: afield rollout start {release} --keys DIR"))?;
+        context.out.line(&format!("next: afield rollout start {release} --keys DIR"))?;
     }
     Ok(())
 }

@@ -104,33 +104,19 @@ pub fn run(args: &RolloutArgs, context: &mut Context) -> CommandResult {
             let hub = hub()?;
             let fleet = hub.status()?;
             let project = Project::load(context)?;
-            let action = Action::Start {
-                release: release(start, &fleet)?,
-                policy: policy(start, &project),
-            };
+            let action =
+                Action::Start { release: release(start, &fleet)?, policy: policy(start, &project) };
             order(&start.order, action, &hub, &project, context)
         }
-        RolloutCommand::Pause(args) => order(
-            args,
-            Action::Pause,
-            &hub()?,
-            &Project::load(context)?,
-            context,
-        ),
-        RolloutCommand::Resume(args) => order(
-            args,
-            Action::Resume,
-            &hub()?,
-            &Project::load(context)?,
-            context,
-        ),
-        RolloutCommand::Cancel(args) => order(
-            args,
-            Action::Cancel,
-            &hub()?,
-            &Project::load(context)?,
-            context,
-        ),
+        RolloutCommand::Pause(args) => {
+            order(args, Action::Pause, &hub()?, &Project::load(context)?, context)
+        }
+        RolloutCommand::Resume(args) => {
+            order(args, Action::Resume, &hub()?, &Project::load(context)?, context)
+        }
+        RolloutCommand::Cancel(args) => {
+            order(args, Action::Cancel, &hub()?, &Project::load(context)?, context)
+        }
     }
 }
 
@@ -177,11 +163,7 @@ fn order(
         false => hub.order(&envelope)?.changes,
     };
     let (dry_run, action) = (args.dry_run, order.action);
-    let report = OrderReport {
-        dry_run,
-        action,
-        changes,
-    };
+    let report = OrderReport { dry_run, action, changes };
     if context.out.json() {
         context.out.value(&report)?;
         return Ok(Outcome::Done);
@@ -190,9 +172,7 @@ fn order(
         true => "would order",
         false => "ordered",
     };
-    context
-        .out
-        .line(&format!("{did}: {}", words(&report.action)))?;
+    context.out.line(&format!("{did}: {}", words(&report.action)))?;
     for change in &report.changes {
         context.out.line(&change.to_string())?;
     }
@@ -261,15 +241,10 @@ fn wait(hub: &Hub, timeout: Option<Span>) -> Result<(FleetStatus, bool), Failure
         let hosts: usize = fleet.waves.iter().map(|w| w.needed).sum();
         progress.set(healthy as u64, hosts as u64);
         let active = fleet.rollout.as_ref();
-        let reached = fleet
-            .waves
-            .iter()
-            .rfind(|w| active.is_some_and(|a| w.reached == Some(a.release)));
+        let reached =
+            fleet.waves.iter().rfind(|w| active.is_some_and(|a| w.reached == Some(a.release)));
         if let Some(wave) = reached {
-            progress.at(&format!(
-                "wave {}: {} of {}",
-                wave.name, wave.healthy, wave.needed
-            ));
+            progress.at(&format!("wave {}: {} of {}", wave.name, wave.healthy, wave.needed));
         }
         match active.map(|a| &a.status) {
             Some(Status::Running | Status::Paused) => {}

@@ -108,34 +108,18 @@ fn hosts(folder: &Folder, context: &mut Context) -> CommandResult {
         let text = report::text(finding, folder, context.cwd(), false);
         context.out.note(&format!("{}\n", text.trim_end()));
     }
-    Ok(if resolved.findings.is_empty() {
-        Outcome::Done
-    } else {
-        Outcome::Findings
-    })
+    Ok(if resolved.findings.is_empty() { Outcome::Done } else { Outcome::Findings })
 }
 
 fn host_text(plan: &HostPlan, context: &mut Context) -> std::io::Result<()> {
     let out = &mut context.out;
     let wave = plan.wave.as_ref().map_or("unknown", Name::as_str);
     let (kind, branch) = (plan.kind.name(), plan.branch.name());
-    out.line(&format!(
-        "host {} ({kind}), wave {wave}, branch {branch}",
-        plan.host
-    ))?;
+    out.line(&format!("host {} ({kind}), wave {wave}, branch {branch}", plan.host))?;
     out.line("\naccess:")?;
-    let width = plan
-        .access
-        .keys()
-        .map(|user| user.as_str().len())
-        .max()
-        .unwrap_or(0);
+    let width = plan.access.keys().map(|user| user.as_str().len()).max().unwrap_or(0);
     for (user, access) in &plan.access {
-        out.line(&format!(
-            "  {:width$}  {}",
-            user.as_str(),
-            access_text(access)
-        ))?;
+        out.line(&format!("  {:width$}  {}", user.as_str(), access_text(access)))?;
     }
     match &plan.tunnel {
         None => out.line("\ntunnels: none")?,
@@ -153,22 +137,13 @@ fn host_text(plan: &HostPlan, context: &mut Context) -> std::io::Result<()> {
     }
     if let Some(keys) = &plan.relay_keys {
         let (hosts, people) = (keys.tunnel.len(), keys.tunneller.len());
-        out.line(&format!(
-            "\nrelay: {hosts} hosts may listen, {people} keys may pass"
-        ))?;
+        out.line(&format!("\nrelay: {hosts} hosts may listen, {people} keys may pass"))?;
     }
     out.line("\napp configs:")?;
     for (name, config) in &plan.configs {
-        out.line(&format!(
-            "  {name}: {} ({} bytes)",
-            config.path,
-            config.content.len()
-        ))?;
+        out.line(&format!("  {name}: {} ({} bytes)", config.path, config.content.len()))?;
     }
-    out.line(&format!(
-        "\nsecrets: {}",
-        names(plan.secrets.as_deref(), "not looked into")
-    ))?;
+    out.line(&format!("\nsecrets: {}", names(plan.secrets.as_deref(), "not looked into")))?;
     let services = names(plan.services.as_deref(), "known when the system is built");
     out.line(&format!("deployment services: {services}"))
 }
@@ -183,10 +158,7 @@ fn names(list: Option<&[String]>, unknown: &str) -> String {
 
 fn access_text(access: &Access) -> String {
     let ways: Vec<String> = access.via.iter().map(describe).collect();
-    let expires = access
-        .expires
-        .map(|day| format!(", closed from {day}"))
-        .unwrap_or_default();
+    let expires = access.expires.map(|day| format!(", closed from {day}")).unwrap_or_default();
     let keys = match access.keys.len() {
         0 => ", no key".to_owned(),
         1 => String::new(),
@@ -244,18 +216,8 @@ fn user(fleet: &Fleet, name: &UserName, context: &mut Context) -> CommandResult 
         options: key.options.clone(),
     });
     let keys: Vec<Key> = keys.collect();
-    let global_admin = fleet
-        .people
-        .global_admins
-        .iter()
-        .any(|admin| admin.value == *name);
-    let user = User {
-        user: name.clone(),
-        global_admin,
-        expires: fleet.expiry(name),
-        keys,
-        hosts,
-    };
+    let global_admin = fleet.people.global_admins.iter().any(|admin| admin.value == *name);
+    let user = User { user: name.clone(), global_admin, expires: fleet.expiry(name), keys, hosts };
     if context.out.json() {
         context.out.value(&user)?;
         return Ok(Outcome::Done);
@@ -265,30 +227,20 @@ fn user(fleet: &Fleet, name: &UserName, context: &mut Context) -> CommandResult 
         head.push_str(", global admin");
     }
     if let Some(day) = user.expires {
-        let past = if day <= context.today {
-            "closed since"
-        } else {
-            "closed from"
-        };
+        let past = if day <= context.today { "closed since" } else { "closed from" };
         head.push_str(&format!(", {past} {day}"));
     }
     context.out.line(&head)?;
     context.out.line(&format!("\nkeys: {}", user.keys.len()))?;
     for key in &user.keys {
         let options = key.options.join(",");
-        context
-            .out
-            .line(format!("  {} {} {options}", key.kind, key.fingerprint).trim_end())?;
+        context.out.line(format!("  {} {} {options}", key.kind, key.fingerprint).trim_end())?;
     }
-    context
-        .out
-        .line(&format!("\nhosts: {}", user.hosts.len()))?;
+    context.out.line(&format!("\nhosts: {}", user.hosts.len()))?;
     for (host, access) in &user.hosts {
         let ways: Vec<String> = access.via.iter().map(describe).collect();
         let profile = access.profile.as_deref().unwrap_or("conflict:");
-        context
-            .out
-            .line(&format!("  {host}  {profile} {}", ways.join(" and ")))?;
+        context.out.line(&format!("  {host}  {profile} {}", ways.join(" and ")))?;
     }
     Ok(Outcome::Done)
 }
@@ -307,41 +259,20 @@ struct Role {
 
 fn role(fleet: &Fleet, name: &str, context: &mut Context) -> CommandResult {
     let Some(entry) = fleet.people.roles.get(name) else {
-        return Err(unknown(
-            "role",
-            name,
-            fleet.people.roles.keys().map(String::as_str).collect(),
-        ));
+        return Err(unknown("role", name, fleet.people.roles.keys().map(String::as_str).collect()));
     };
     let resolver = Resolver::new(fleet);
     let people = resolver.accesses().entry(entry).people;
     let people = people.into_iter().map(|(user, ways)| {
         let profile = profile_of(&ways).map(|profile| profile.name().to_owned());
-        (
-            user.clone(),
-            HostOfUser {
-                profile,
-                via: ways.into_iter().map(|way| way.via).collect(),
-            },
-        )
+        (user.clone(), HostOfUser { profile, via: ways.into_iter().map(|way| way.via).collect() })
     });
     let enables = |entry: &afield_core::fleet::model::Entry| {
         entry.roles.iter().any(|role| role.value == name)
-            || entry
-                .roles_with_profile
-                .iter()
-                .any(|(role, _)| role.value == name)
+            || entry.roles_with_profile.iter().any(|(role, _)| role.value == name)
     };
-    let hosts = fleet
-        .people
-        .per_host
-        .iter()
-        .filter(|(_, entry)| enables(entry));
-    let roles = fleet
-        .people
-        .roles
-        .iter()
-        .filter(|(_, entry)| enables(entry));
+    let hosts = fleet.people.per_host.iter().filter(|(_, entry)| enables(entry));
+    let roles = fleet.people.roles.iter().filter(|(_, entry)| enables(entry));
     let role = Role {
         role: name.to_owned(),
         people: people.collect(),
@@ -352,28 +283,18 @@ fn role(fleet: &Fleet, name: &str, context: &mut Context) -> CommandResult {
         context.out.value(&role)?;
         return Ok(Outcome::Done);
     }
-    context
-        .out
-        .line(&format!("role {name}\n\npeople: {}", role.people.len()))?;
+    context.out.line(&format!("role {name}\n\npeople: {}", role.people.len()))?;
     for (user, access) in &role.people {
         let ways: Vec<String> = access.via.iter().map(describe).collect();
         let profile = access.profile.as_deref().unwrap_or("conflict:");
-        context
-            .out
-            .line(&format!("  {user}  {profile} {}", ways.join(" and ")))?;
+        context.out.line(&format!("  {user}  {profile} {}", ways.join(" and ")))?;
     }
     let list = |names: Vec<String>| {
-        if names.is_empty() {
-            "none".to_owned()
-        } else {
-            names.join(", ")
-        }
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
     let hosts = list(role.hosts.iter().cloned().collect());
     let roles = list(role.in_roles.iter().cloned().collect());
-    context.out.line(&format!(
-        "\nenabled by hosts: {hosts}\nenabled by roles: {roles}"
-    ))?;
+    context.out.line(&format!("\nenabled by hosts: {hosts}\nenabled by roles: {roles}"))?;
     Ok(Outcome::Done)
 }
 
@@ -394,10 +315,7 @@ fn relay(fleet: &Fleet, name: &Name, context: &mut Context) -> CommandResult {
         let known = fleet.relays.servers.keys().map(Name::as_str).collect();
         return Err(unknown("relay", name.as_str(), known));
     };
-    let open = fleet
-        .tunnels
-        .iter()
-        .filter(|(_, tunnel)| tunnel.port.value != 0);
+    let open = fleet.tunnels.iter().filter(|(_, tunnel)| tunnel.port.value != 0);
     let hosts: BTreeMap<HostName, BTreeMap<String, u16>> = open
         .map(|(host, tunnel)| {
             let ports = tunnel.reverse.iter();
@@ -409,11 +327,7 @@ fn relay(fleet: &Fleet, name: &Name, context: &mut Context) -> CommandResult {
         relay: name.clone(),
         addresses: server.addresses.clone(),
         ports: server.ports.clone(),
-        public_key: fleet
-            .relays
-            .public_key
-            .as_ref()
-            .map(|key| key.value.text.clone()),
+        public_key: fleet.relays.public_key.as_ref().map(|key| key.value.text.clone()),
         free_ports: 8000 - hosts.len().min(8000),
         hosts,
     };
@@ -423,9 +337,7 @@ fn relay(fleet: &Fleet, name: &Name, context: &mut Context) -> CommandResult {
     }
     let ports: Vec<String> = relay.ports.iter().map(ToString::to_string).collect();
     let (addresses, ports) = (relay.addresses.join(", "), ports.join(", "));
-    context
-        .out
-        .line(&format!("relay {name}: {addresses}; ports {ports}"))?;
+    context.out.line(&format!("relay {name}: {addresses}; ports {ports}"))?;
     context.out.line(&format!(
         "\nhosts: {} ({} ports are free)",
         relay.hosts.len(),
@@ -433,9 +345,7 @@ fn relay(fleet: &Fleet, name: &Name, context: &mut Context) -> CommandResult {
     ))?;
     for (host, tunnels) in &relay.hosts {
         let tunnels: Vec<String> = tunnels.iter().map(|(n, p)| format!("{n} {p}")).collect();
-        context
-            .out
-            .line(&format!("  {host}: {}", tunnels.join(", ")))?;
+        context.out.line(&format!("  {host}: {}", tunnels.join(", ")))?;
     }
     Ok(Outcome::Done)
 }

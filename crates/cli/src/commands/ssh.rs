@@ -77,10 +77,8 @@ pub fn scp(args: &ScpArgs, context: &mut Context) -> CommandResult {
         .collect();
     hosts.dedup();
     let [host] = &hosts[..] else {
-        return Err(
-            Failure::usage("one host of the fleet is needed among the arguments")
-                .hint("write it as HOST:PATH, as in `afield scp backup.tar clinic:/opt/`"),
-        );
+        return Err(Failure::usage("one host of the fleet is needed among the arguments")
+            .hint("write it as HOST:PATH, as in `afield scp backup.tar clinic:/opt/`"));
     };
     let end = End::new(folder, host, context)?;
     let mut command = end.command("scp")?;
@@ -95,15 +93,10 @@ pub fn forward(args: &ForwardArgs, context: &mut Context) -> CommandResult {
     let mut command = end.command("ssh")?;
     let local = args.local.unwrap_or(args.port);
     command.args(["-N", "-o", "ExitOnForwardFailure=yes"]);
-    command
-        .arg("-L")
-        .arg(format!("localhost:{local}:localhost:{}", args.port));
+    command.arg("-L").arg(format!("localhost:{local}:localhost:{}", args.port));
     command.args(user.iter().flat_map(|user| ["-l", user]));
     command.arg("--").arg(host.as_str());
-    context.out.note(&format!(
-        "localhost:{local} is port {} of {host}, until Ctrl-C",
-        args.port
-    ));
+    context.out.note(&format!("localhost:{local} is port {} of {host}, until Ctrl-C", args.port));
     run(command)
 }
 
@@ -116,11 +109,7 @@ pub fn config(args: &SshConfigArgs, context: &mut Context) -> CommandResult {
         (None, None) => return Err(Failure::usage("HOME is not set").hint("give --out DIR")),
     };
     let resolver = Resolver::new(&folder.fleet);
-    let plans = folder
-        .fleet
-        .hosts
-        .keys()
-        .filter_map(|host| resolver.host(host).ok());
+    let plans = folder.fleet.hosts.keys().filter_map(|host| resolver.host(host).ok());
     let (mut routes, mut without) = (Vec::new(), Vec::new());
     for plan in plans {
         match Route::of(&plan) {
@@ -140,13 +129,8 @@ pub fn config(args: &SshConfigArgs, context: &mut Context) -> CommandResult {
         context.out.note(&format!("left out: {why}"));
     }
     let file = dir.join("config");
-    context
-        .out
-        .line(&format!("{} hosts are in {}", routes.len(), file.display()))?;
-    context.out.line(&format!(
-        "put this first into ~/.ssh/config: Include {}",
-        file.display()
-    ))?;
+    context.out.line(&format!("{} hosts are in {}", routes.len(), file.display()))?;
+    context.out.line(&format!("put this first into ~/.ssh/config: Include {}", file.display()))?;
     Ok(Outcome::Done)
 }
 
@@ -165,11 +149,7 @@ impl End {
     fn new(folder: Folder, host: &HostName, context: &mut Context) -> Result<Self, Failure> {
         let route = route(&folder, host, context)?;
         let known_hosts = pinned::known_hosts(&route.known_hosts())?;
-        Ok(Self {
-            folder,
-            route,
-            known_hosts,
-        })
+        Ok(Self { folder, route, known_hosts })
     }
 
     /// ssh or scp, with what leads to the host.
@@ -186,22 +166,14 @@ impl End {
 /// This program as a ProxyCommand, but for the host's name. ssh gives it to a shell, and expands %.
 fn connect_command(folder: &Folder) -> Result<String, Failure> {
     let quote = |path: &Path| -> Result<String, Failure> {
-        Ok(format!(
-            "'{}'",
-            utf8(path)?.replace('\'', r"'\''").replace('%', "%%")
-        ))
+        Ok(format!("'{}'", utf8(path)?.replace('\'', r"'\''").replace('%', "%%")))
     };
     let program = std::env::current_exe()?;
-    Ok(format!(
-        "{} --fleet {} connect",
-        quote(&program)?,
-        quote(&folder.dir)?
-    ))
+    Ok(format!("{} --fleet {} connect", quote(&program)?, quote(&folder.dir)?))
 }
 
 fn utf8(path: &Path) -> Result<&str, Failure> {
-    path.to_str()
-        .ok_or_else(|| Failure::failed(anyhow!("{} is not UTF-8", path.display())))
+    path.to_str().ok_or_else(|| Failure::failed(anyhow!("{} is not UTF-8", path.display())))
 }
 
 fn user_and_host(text: &str) -> Result<(Option<&str>, HostName), Failure> {
@@ -220,7 +192,8 @@ fn user_and_host(text: &str) -> Result<(Option<&str>, HostName), Failure> {
 fn run(mut command: Command) -> CommandResult {
     let program = command.get_program().to_string_lossy().into_owned();
     let error = command.exec();
-    Err(Failure::failed(anyhow::Error::new(error).context(format!(
-        "{program} cannot be started; is OpenSSH installed?"
-    ))))
+    Err(Failure::failed(
+        anyhow::Error::new(error)
+            .context(format!("{program} cannot be started; is OpenSSH installed?")),
+    ))
 }

@@ -55,9 +55,7 @@ pub fn run(args: &StatusArgs, context: &mut Context) -> CommandResult {
         (Some(_), [host]) if context.out.json() => context.out.value(host)?,
         (Some(_), [host]) => context.out.text(&one(host, fleet.time, color))?,
         _ if context.out.json() => context.out.value(&fleet)?,
-        _ => context
-            .out
-            .text(&(rollout(&fleet, color) + "\n" + &hosts(&fleet, color)))?,
+        _ => context.out.text(&(rollout(&fleet, color) + "\n" + &hosts(&fleet, color)))?,
     }
     let healthy = shown.iter().all(|h| h.state == State::Healthy);
     match args.fail && !healthy {
@@ -89,10 +87,7 @@ fn find<'a>(fleet: &'a FleetStatus, name: &HostName) -> Result<&'a HostStatus, F
 /// How the rollout goes, and its waves.
 pub fn rollout(fleet: &FleetStatus, color: bool) -> String {
     let mut out = String::new();
-    let name = fleet
-        .fleet
-        .as_ref()
-        .map_or("of no release yet", |f| f.as_str());
+    let name = fleet.fleet.as_ref().map_or("of no release yet", |f| f.as_str());
     let newest = fleet.newest.map_or("none".into(), |n| n.to_string());
     out.push_str(&format!("fleet {name}, newest release {newest}\n"));
     out.push_str(&match &fleet.rollout {
@@ -108,11 +103,7 @@ pub fn rollout(fleet: &FleetStatus, color: bool) -> String {
     }
     let rows: Vec<Vec<Cell>> = fleet.waves.iter().map(wave).collect();
     out.push('\n');
-    out + &render(
-        &["wave", "has release", "hosts", "running it", "healthy"],
-        &rows,
-        color,
-    )
+    out + &render(&["wave", "has release", "hosts", "running it", "healthy"], &rows, color)
 }
 
 fn going(active: &Active, color: bool) -> String {
@@ -197,10 +188,7 @@ fn since(then: Timestamp, now: Timestamp) -> String {
 /// All that is known of one host.
 fn one(host: &HostStatus, now: Timestamp, color: bool) -> String {
     let mut lines = Vec::new();
-    let wave = host
-        .wave
-        .as_ref()
-        .map_or("no wave".into(), |w| format!("wave {w}"));
+    let wave = host.wave.as_ref().map_or("no wave".into(), |w| format!("wave {w}"));
     let state = toned(host.state.word(), tone(host.state), color);
     lines.push(format!("{} ({wave}): {state}", host.host));
     if !host.says.is_empty() {
@@ -215,10 +203,7 @@ fn one(host: &HostStatus, now: Timestamp, color: bool) -> String {
         None => "nothing was ever heard of it".to_owned(),
         Some(heard) => {
             let (seq, agent) = (heard.seq, &heard.agent);
-            format!(
-                "heard {} (report {seq}, agent {agent})",
-                since(heard.received, now)
-            )
+            format!("heard {} (report {seq}, agent {agent})", since(heard.received, now))
         }
     });
     if let Some(failure) = &host.failure {
@@ -227,11 +212,7 @@ fn one(host: &HostStatus, now: Timestamp, color: bool) -> String {
             FailureKind::RolledBack => "the host went back to the last good one",
             FailureKind::Stuck => "going back did not help: a person is needed",
         };
-        let head = format!(
-            "release {} failed {}",
-            failure.release,
-            since(failure.time, now)
-        );
+        let head = format!("release {} failed {}", failure.release, since(failure.time, now));
         lines.push(String::new());
         lines.push(format!("{}; {how}", toned(&head, Tone::Bad, color)));
         lines.push(format!("  {}", failure.why));

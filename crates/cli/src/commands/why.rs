@@ -51,22 +51,12 @@ pub fn run(args: &WhyArgs, context: &mut Context) -> CommandResult {
     }
     let (user, host) = (&answer.user, &answer.host);
     match &answer.profile {
-        Some(profile) => context
-            .out
-            .line(&format!("{user} has {profile} on {host}:"))?,
-        None => context
-            .out
-            .line(&format!("{user} has nothing on {host}:"))?,
+        Some(profile) => context.out.line(&format!("{user} has {profile} on {host}:"))?,
+        None => context.out.line(&format!("{user} has nothing on {host}:"))?,
     }
     for path in &answer.via {
-        let at = path
-            .at
-            .as_ref()
-            .map(|at| format!(" ({at})"))
-            .unwrap_or_default();
-        context
-            .out
-            .line(&format!("  {} {}{at}", path.profile, describe(&path.via)))?;
+        let at = path.at.as_ref().map(|at| format!(" ({at})")).unwrap_or_default();
+        context.out.line(&format!("  {} {}{at}", path.profile, describe(&path.via)))?;
     }
     for reason in &answer.but {
         context.out.line(&format!("  but {reason}"))?;
@@ -102,13 +92,9 @@ fn answer(fleet: &Fleet, user: &UserName, host: &HostName, today: jiff::civil::D
     }
     let ssh = profile.is_some_and(|profile| profile.rights().ssh);
     let paths = ways.iter().map(|way| Path {
-        profile: way
-            .profile
-            .map_or("an unknown profile".to_owned(), |p| p.name().to_owned()),
+        profile: way.profile.map_or("an unknown profile".to_owned(), |p| p.name().to_owned()),
         via: way.via.clone(),
-        at: way
-            .span
-            .map(|span| format!("{}:{}", fleet.files.name(span.file), span.line)),
+        at: way.span.map(|span| format!("{}:{}", fleet.files.name(span.file), span.line)),
     });
     Answer {
         user: user.clone(),
@@ -130,19 +116,14 @@ fn why_not(
     let mut reasons = Vec::new();
     match fleet.people.per_host.get(host.as_str()) {
         None => reasons.push(format!("users.per-host has no entry for {host}")),
-        Some(_) => reasons.push(format!(
-            "neither users.per-host.{host} nor its roles name {user}"
-        )),
+        Some(_) => reasons.push(format!("neither users.per-host.{host} nor its roles name {user}")),
     }
     let named = |entry| accesses.entry(entry).people.contains_key(user);
     let roles = fleet.people.roles.iter().filter(|(_, entry)| named(entry));
     let roles: Vec<&str> = roles.map(|(name, _)| name.as_str()).collect();
     reasons.push(match roles.is_empty() {
         true => format!("no role names {user}"),
-        false => format!(
-            "the roles that would give something are {}",
-            roles.join(", ")
-        ),
+        false => format!("the roles that would give something are {}", roles.join(", ")),
     });
     if !fleet.keys.contains_key(user) {
         reasons.push(format!("keys.json has no keys for {user}"));

@@ -49,10 +49,7 @@ pub fn declared(context: &Context) -> Result<Declared, Failure> {
             .hint("Nix is needed where releases are made: apt install nix-bin"));
     }
     let (fleet, findings) = (&folder.fleet, &folder.findings);
-    let errors: Vec<&Finding> = findings
-        .iter()
-        .filter(|f| f.severity == Severity::Error)
-        .collect();
+    let errors: Vec<&Finding> = findings.iter().filter(|f| f.severity == Severity::Error).collect();
     refuse(&errors)?;
     let resolved = fleet::resolve(fleet);
     refuse(&resolved.findings.iter().collect::<Vec<_>>())?;
@@ -75,18 +72,15 @@ fn refuse(errors: &[&Finding]) -> Result<(), Failure> {
         return Ok(());
     }
     let named = errors.iter().take(NAMED);
-    let named: Vec<String> = named
-        .map(|f| format!("{}:{}: {}", f.file, f.line, f.message))
-        .collect();
+    let named: Vec<String> =
+        named.map(|f| format!("{}:{}: {}", f.file, f.line, f.message)).collect();
     let more = match errors.len().saturating_sub(NAMED) {
         0 => String::new(),
         n => format!("; and {n} more"),
     };
     let named = named.join("; ");
-    Err(
-        Failure::refused(format!("the fleet folder has errors: {named}{more}"))
-            .hint("afield check shows all of them, with what to do"),
-    )
+    Err(Failure::refused(format!("the fleet folder has errors: {named}{more}"))
+        .hint("afield check shows all of them, with what to do"))
 }
 
 fn told(plan: &HostPlan) -> Told {
@@ -123,9 +117,7 @@ fn waves(plans: &BTreeMap<HostName, HostPlan>) -> Result<Vec<Wave>, Failure> {
     let mut waves = Vec::new();
     for name in fleet::model::Waves::NAMES {
         let name = name.parse()?;
-        let mine = plans
-            .iter()
-            .filter(|(_, plan)| plan.wave.as_ref() == Some(&name));
+        let mine = plans.iter().filter(|(_, plan)| plan.wave.as_ref() == Some(&name));
         let hosts = mine.map(|(host, _)| host.clone()).collect();
         waves.push(Wave { name, hosts });
     }
@@ -146,16 +138,9 @@ fn sealed_secrets(dir: &Path) -> Result<BTreeMap<String, Sealed>, Failure> {
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8"))?;
     let (node, findings) = fleet::parse::yaml(&text);
     if let Some(finding) = findings.first() {
-        return Err(wrong(&format!(
-            "line {}: {}",
-            finding.line, finding.message
-        )));
+        return Err(wrong(&format!("line {}: {}", finding.line, finding.message)));
     }
-    let Some(Node {
-        value: Value::Map(hosts),
-        ..
-    }) = node
-    else {
+    let Some(Node { value: Value::Map(hosts), .. }) = node else {
         return Err(wrong("it is not a map of hosts"));
     };
     let mut sealed = BTreeMap::new();
@@ -170,15 +155,9 @@ fn sealed_secrets(dir: &Path) -> Result<BTreeMap<String, Sealed>, Failure> {
         let (Some(encrypted_key), Some(encrypted_secrets)) =
             (field("encrypted_key"), field("encrypted_secrets"))
         else {
-            return Err(wrong(&format!(
-                "{} lacks encrypted_key or encrypted_secrets",
-                host.value
-            )));
+            return Err(wrong(&format!("{} lacks encrypted_key or encrypted_secrets", host.value)));
         };
-        let entry = Sealed {
-            encrypted_key,
-            encrypted_secrets,
-        };
+        let entry = Sealed { encrypted_key, encrypted_secrets };
         sealed.insert(host.value, entry);
     }
     Ok(sealed)

@@ -55,11 +55,7 @@ impl Project {
             Failure::usage(format!("{} is not in order\n{e}", path.display()))
                 .hint("examples/field-fleet/afield.toml shows what can be said there")
         })?;
-        Ok(Self {
-            dir,
-            fleet_dir,
-            settings,
-        })
+        Ok(Self { dir, fleet_dir, settings })
     }
 
     /// The repository's folder.
@@ -126,10 +122,7 @@ impl Project {
 /// The hosts of the fleet folder, which are the files that declare them.
 pub fn hosts(fleet_dir: &Path) -> Result<BTreeMap<HostName, HostKind>, Failure> {
     let mut hosts = BTreeMap::new();
-    for (folder, kind) in [
-        ("hosts", HostKind::Nixos),
-        ("hosts/ubuntu", HostKind::Ubuntu),
-    ] {
+    for (folder, kind) in [("hosts", HostKind::Nixos), ("hosts/ubuntu", HostKind::Ubuntu)] {
         let folder = fleet_dir.join(folder);
         let entries = match fs::read_dir(&folder) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
@@ -152,10 +145,8 @@ pub fn hosts(fleet_dir: &Path) -> Result<BTreeMap<HostName, HostKind>, Failure> 
     }
     if hosts.is_empty() {
         let folder = fleet_dir.join("hosts");
-        return Err(
-            Failure::usage(format!("{} declares no host", folder.display()))
-                .hint("a host is a file hosts/NAME.nix"),
-        );
+        return Err(Failure::usage(format!("{} declares no host", folder.display()))
+            .hint("a host is a file hosts/NAME.nix"));
     }
     Ok(hosts)
 }

@@ -43,9 +43,7 @@ pub fn realise(
         }
     }
     if let Some(roots) = options.roots {
-        let built = systems
-            .iter()
-            .filter(|(host, _)| !failed.contains_key(*host));
+        let built = systems.iter().filter(|(host, _)| !failed.contains_key(*host));
         keep(&built.collect::<Vec<_>>(), roots)?;
     }
     Ok(failed)
@@ -168,9 +166,7 @@ impl Log {
         let plain = strip_ansi(text);
         let names = derivations(&plain);
         // Nix from 2.31 on: "Cannot build '….drv'." and the reason on a line of its own.
-        let why = plain
-            .lines()
-            .find_map(|l| l.trim().strip_prefix("Reason: "));
+        let why = plain.lines().find_map(|l| l.trim().strip_prefix("Reason: "));
         if let Some(why) = why {
             reason = format!("{} {why}", reason.replace(".drv'.", ".drv':"));
         }
@@ -242,9 +238,7 @@ fn invalid(systems: &BTreeMap<HostName, System>) -> Result<Vec<StorePath>, NixEr
         });
     }
     let paths = text.lines().map(str::parse);
-    paths
-        .collect::<Result<_, _>>()
-        .map_err(|_| NixError::answer("asking what was built", &text))
+    paths.collect::<Result<_, _>>().map_err(|_| NixError::answer("asking what was built", &text))
 }
 
 /// Links each host's system in a folder, as a root of Nix's garbage collection.
@@ -254,10 +248,7 @@ fn keep(built: &[(&HostName, &System)], roots: &Path) -> Result<(), NixError> {
         command.args(["--realise", "--add-root"]);
         command.arg(roots.join(host.as_str()));
         command.arg(format!("{}!out", system.drv));
-        print(
-            &mut command,
-            "keeping what was built from garbage collection",
-        )
+        print(&mut command, "keeping what was built from garbage collection")
     });
     results.into_iter().try_for_each(|r| r.map(drop))
 }
@@ -292,9 +283,6 @@ mod tests {
         assert_eq!(error.names, [DRV.parse().unwrap()]);
         assert_eq!(error.log.len(), MAX_LOG_LINES);
         assert_eq!(error.log.last().unwrap(), "line 29");
-        assert_eq!(
-            short(&error.text),
-            "builder for 'app.drv' failed with exit code 3"
-        );
+        assert_eq!(short(&error.text), "builder for 'app.drv' failed with exit code 3");
     }
 }

@@ -60,10 +60,7 @@ impl Facts {
                 work.extend(references.filter(|r| *r != path).map(|r| (r, false)));
             }
         }
-        Ok(Closure {
-            format: FORMAT,
-            paths: order,
-        })
+        Ok(Closure { format: FORMAT, paths: order })
     }
 
     /// What is known of a path.
@@ -93,10 +90,8 @@ fn registrations(text: &str) -> Result<Vec<PathInfo>, NixError> {
         let wrong = |line: &str| NixError::answer(WHAT, line);
         let hash = next()?;
         let bytes = HEXLOWER_PERMISSIVE.decode(hash.as_bytes());
-        let bytes: [u8; 32] = bytes
-            .ok()
-            .and_then(|b| b.try_into().ok())
-            .ok_or_else(|| wrong(hash))?;
+        let bytes: [u8; 32] =
+            bytes.ok().and_then(|b| b.try_into().ok()).ok_or_else(|| wrong(hash))?;
         let size = next()?;
         let nar_size = size.parse().map_err(|_| wrong(size))?;
         let _deriver = next()?;
@@ -156,10 +151,7 @@ impl Nar {
         }
         match self.child.wait() {
             Ok(status) if status.success() => Ok(()),
-            Ok(_) => Err(NixError::Failed {
-                what,
-                reason: Reason::from_stderr(&said),
-            }),
+            Ok(_) => Err(NixError::Failed { what, reason: Reason::from_stderr(&said) }),
             Err(error) => Err(NixError::answer(&what, &error.to_string())),
         }
     }

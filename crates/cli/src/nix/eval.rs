@@ -42,10 +42,7 @@ impl Source {
     pub fn flake(reference: &str, attribute: &str) -> Result<Self, NoHost> {
         let wrong = || NoHost(attribute.to_owned());
         let parts: Vec<&str> = attribute.split('.').map(|p| p.trim_matches('"')).collect();
-        let at = parts
-            .iter()
-            .position(|p| *p == "{host}")
-            .ok_or_else(wrong)?;
+        let at = parts.iter().position(|p| *p == "{host}").ok_or_else(wrong)?;
         if at == 0 {
             return Err(wrong());
         }
@@ -68,13 +65,7 @@ impl Source {
         match self {
             Source::File(_) => {
                 let mut command = program("nix-instantiate");
-                command.args([
-                    "--eval",
-                    "--strict",
-                    "--json",
-                    "--read-write-mode",
-                    "--expr",
-                ]);
+                command.args(["--eval", "--strict", "--json", "--read-write-mode", "--expr"]);
                 command.arg(self.applied(function));
                 command
             }
@@ -94,12 +85,9 @@ impl Source {
         command.args(["--workers", &workers]);
         match self {
             Source::File(_) => command.arg("--expr").arg(self.applied(function)),
-            Source::Flake { reference, set, .. } => command.args([
-                "--flake",
-                &format!("{reference}#{set}"),
-                "--select",
-                function,
-            ]),
+            Source::Flake { reference, set, .. } => {
+                command.args(["--flake", &format!("{reference}#{set}"), "--select", function])
+            }
         };
         command
     }
@@ -227,10 +215,7 @@ fn together(source: &Source, hosts: &[HostName]) -> Result<BTreeMap<HostName, An
 /// One host, for its answer or its error.
 fn alone(source: &Source, host: &HostName) -> Result<Answer, NixError> {
     let what = format!("evaluating {host}");
-    match print(
-        &mut source.plain(&look(source, &[host], "value: value")),
-        &what,
-    ) {
+    match print(&mut source.plain(&look(source, &[host], "value: value")), &what) {
         Ok(text) => {
             let answer = read(&text)?.remove(host);
             answer.ok_or_else(|| NixError::answer(&what, &text))
@@ -243,9 +228,7 @@ fn alone(source: &Source, host: &HostName) -> Result<Answer, NixError> {
 fn read(text: &str) -> Result<BTreeMap<HostName, Answer>, NixError> {
     let found: BTreeMap<HostName, Found> =
         serde_json::from_str(text).map_err(|_| NixError::answer("evaluating", text))?;
-    let answers = found
-        .into_iter()
-        .filter_map(|(host, f)| Some((host, f.answer()?)));
+    let answers = found.into_iter().filter_map(|(host, f)| Some((host, f.answer()?)));
     Ok(answers.collect())
 }
 
@@ -272,11 +255,7 @@ fn with_jobs(source: &Source, hosts: &[HostName]) -> Option<BTreeMap<HostName, A
     );
     let output = run(&mut source.jobs(&function)).ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let jobs: Vec<Job> = text
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<_, _>>()
-        .ok()?;
+    let jobs: Vec<Job> = text.lines().map(serde_json::from_str).collect::<Result<_, _>>().ok()?;
     let mut answers = BTreeMap::new();
     for job in jobs {
         let Ok(host) = job.attr.trim_matches('"').parse::<HostName>() else {
@@ -294,10 +273,7 @@ fn with_jobs(source: &Source, hosts: &[HostName]) -> Option<BTreeMap<HostName, A
 
 /// A Nix string literal.
 fn quoted(text: &str) -> String {
-    let escaped = text
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace("${", "\\${");
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace("${", "\\${");
     format!("\"{escaped}\"")
 }
 

@@ -96,9 +96,7 @@ fn nix() -> Command {
 
 /// Runs a program to its end; also if it fails.
 fn run(command: &mut Command) -> Result<Output, NixError> {
-    command
-        .output()
-        .map_err(|source| start_error(command, source))
+    command.output().map_err(|source| start_error(command, source))
 }
 
 fn start_error(command: &Command, source: io::Error) -> NixError {
@@ -113,10 +111,7 @@ fn print(command: &mut Command, what: &str) -> Result<String, NixError> {
     if output.status.success() {
         return Ok(text);
     }
-    Err(NixError::Failed {
-        what: what.to_owned(),
-        reason: Reason::from_stderr(&output.stderr),
-    })
+    Err(NixError::Failed { what: what.to_owned(), reason: Reason::from_stderr(&output.stderr) })
 }
 
 /// Does something with each item on a few threads at once; the results are in the order of the items.

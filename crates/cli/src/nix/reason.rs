@@ -51,11 +51,7 @@ impl Reason {
         let (line, message) = message(&lines);
         let at = place(&lines, line);
         let log = Vec::new();
-        Self {
-            text: message,
-            at,
-            log,
-        }
+        Self { text: message, at, log }
     }
 
     /// What to do about reasons that are not about a fleet's own Nix files.
@@ -65,18 +61,9 @@ impl Reason {
                 "build users group",
                 "as root without a Nix daemon, set: export NIX_CONFIG='build-users-group ='",
             ),
-            (
-                "daemon-socket",
-                "start the daemon (systemctl start nix-daemon), or run as root",
-            ),
-            (
-                "Permission denied",
-                "run as a user that may use Nix's store",
-            ),
-            (
-                "No space left",
-                "free some space, for instance with nix-collect-garbage",
-            ),
+            ("daemon-socket", "start the daemon (systemctl start nix-daemon), or run as root"),
+            ("Permission denied", "run as a user that may use Nix's store"),
+            ("No space left", "free some space, for instance with nix-collect-garbage"),
         ];
         let known = KNOWN.iter().find(|(sign, _)| self.text.contains(sign));
         known.map(|(_, remedy)| *remedy)
@@ -128,10 +115,7 @@ fn parse_place((line, text): (usize, &&str)) -> Option<Place> {
     let (path, column) = path.rsplit_once(':')?;
     let (file, row) = path.rsplit_once(':')?;
     let numbers = column.parse::<u32>().is_ok() && row.parse::<u32>().is_ok();
-    (numbers && file.starts_with('/')).then(|| Place {
-        line,
-        at: format!("{file}:{row}"),
-    })
+    (numbers && file.starts_with('/')).then(|| Place { line, at: format!("{file}:{row}") })
 }
 
 /// Text without the escape sequences that colour it (ECMA-48 CSI).
@@ -161,10 +145,7 @@ mod tests {
     #[test]
     fn the_error_of_nix_2_8_comes_first() {
         let text = "error: cannot add a string to an integer\n\n       at /fleet/h.nix:5:13:\n\n            4|   throws\n";
-        assert_eq!(
-            said(text),
-            "/fleet/h.nix:5: cannot add a string to an integer"
-        );
+        assert_eq!(said(text), "/fleet/h.nix:5: cannot add a string to an integer");
         let text = "error: no disk declared\n       second line\n(use '--show-trace' to show detailed location information)\n";
         assert_eq!(said(text), "no disk declared");
         let text = "error: attribute 'drvPath' missing\n\n       at «string»:1:29:\n";
@@ -184,20 +165,14 @@ mod tests {
         let text = "error:\n       Failed assertions:\n";
         assert_eq!(said(text), "Failed assertions:");
         let text = "error: \n\n       error:\n       Failed assertions:\n       - The fileSystems option has no root.\n";
-        assert_eq!(
-            said(text),
-            "Failed assertions: The fileSystems option has no root."
-        );
+        assert_eq!(said(text), "Failed assertions: The fileSystems option has no root.");
         let text = "error: Failed assertions:\n       - No root.\n       - No boot.\n";
         assert_eq!(said(text), "Failed assertions: No root.");
     }
 
     #[test]
     fn colour_goes_and_silence_is_said() {
-        assert_eq!(
-            said("\u{1b}[31;1merror:\u{1b}[0m bad \u{1b}[35;1m'x'\u{1b}[0m"),
-            "bad 'x'"
-        );
+        assert_eq!(said("\u{1b}[31;1merror:\u{1b}[0m bad \u{1b}[35;1m'x'\u{1b}[0m"), "bad 'x'");
         assert_eq!(said(""), "Nix gave no reason");
         assert_eq!(said("killed\n\n"), "killed");
     }

@@ -64,25 +64,14 @@ impl HostChange {
                 new_bytes: after.closure.paths.iter().map(|p| p.nar_size).sum(),
                 configs: after.data.configs.keys().cloned().collect(),
                 access: after.data.access.keys().cloned().collect(),
-                checks: after
-                    .data
-                    .checks
-                    .iter()
-                    .map(|c| c.name.to_string())
-                    .collect(),
+                checks: after.data.checks.iter().map(|c| c.name.to_string()).collect(),
                 secrets_changed: after.data.sealed.is_some(),
             };
         };
         let mut change = Self::of_data(&data, after.data);
         if before.system != *after.system {
             let old: BTreeSet<&StorePath> = old.paths.iter().map(|p| &p.path).collect();
-            let new = || {
-                after
-                    .closure
-                    .paths
-                    .iter()
-                    .filter(|p| !old.contains(&p.path))
-            };
+            let new = || after.closure.paths.iter().filter(|p| !old.contains(&p.path));
             change.system_changed = true;
             change.new_paths = new().count();
             change.new_bytes = new().map(|p| p.nar_size).sum();
@@ -92,10 +81,7 @@ impl HostChange {
 
     fn of_data(before: &HostData, after: &HostData) -> Self {
         let by_name = |data: &HostData| -> BTreeMap<String, _> {
-            data.checks
-                .iter()
-                .map(|c| (c.name.to_string(), c.clone()))
-                .collect()
+            data.checks.iter().map(|c| (c.name.to_string(), c.clone())).collect()
         };
         Self {
             configs: differing(&before.configs, &after.configs),
@@ -121,11 +107,9 @@ impl HostChange {
             let (n, size) = (self.new_paths, bytes(self.new_bytes));
             words.push(format!("system ({n} new paths, {size} unpacked)"));
         }
-        for (what, names) in [
-            ("app configs", &self.configs),
-            ("access of", &self.access),
-            ("checks", &self.checks),
-        ] {
+        for (what, names) in
+            [("app configs", &self.configs), ("access of", &self.access), ("checks", &self.checks)]
+        {
             if !names.is_empty() {
                 words.push(format!("{what} {}", names.join(" ")));
             }
@@ -143,8 +127,6 @@ impl HostChange {
 /// Keys whose values differ, or that only one side has.
 fn differing<V: PartialEq>(a: &BTreeMap<String, V>, b: &BTreeMap<String, V>) -> Vec<String> {
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let differ = names
-        .into_iter()
-        .filter(|name| a.get(*name) != b.get(*name));
+    let differ = names.into_iter().filter(|name| a.get(*name) != b.get(*name));
     differ.cloned().collect()
 }

@@ -32,9 +32,8 @@ pub fn archives(
     objects: &mut BTreeMap<NarHash, ObjectRef>,
 ) -> anyhow::Result<Packed> {
     let mut seen = BTreeSet::new();
-    let lacking = paths
-        .iter()
-        .filter(|p| !objects.contains_key(&p.nar_hash) && seen.insert(p.nar_hash));
+    let lacking =
+        paths.iter().filter(|p| !objects.contains_key(&p.nar_hash) && seen.insert(p.nar_hash));
     let mut missing: Vec<&PathInfo> = lacking.collect();
     // The largest first, so that no processor is left waiting for a large one at the end.
     missing.sort_by_key(|p| std::cmp::Reverse(p.nar_size));
@@ -59,11 +58,7 @@ pub fn archives(
             objects.insert(info.nar_hash, object);
         }
     }
-    Ok(Packed {
-        objects: missing.len() as u64,
-        bytes: bytes.into_inner(),
-        unpacked,
-    })
+    Ok(Packed { objects: missing.len() as u64, bytes: bytes.into_inner(), unpacked })
 }
 
 /// Packs one store path, and proves that it is what Nix's database says.
@@ -74,14 +69,8 @@ fn archive(
 ) -> anyhow::Result<ObjectRef> {
     let path = &info.path;
     let mut nar = Nar::of(path)?;
-    let mut hashing = Hashing {
-        inner: &mut nar,
-        hash: Sha256::new(),
-        progress,
-    };
-    let object = repository
-        .add_nar(&mut hashing)
-        .with_context(|| format!("packing {path}"))?;
+    let mut hashing = Hashing { inner: &mut nar, hash: Sha256::new(), progress };
+    let object = repository.add_nar(&mut hashing).with_context(|| format!("packing {path}"))?;
     let found = NarHash::from_bytes(hashing.hash.finalize().into());
     nar.finish()?;
     if found != info.nar_hash {
@@ -115,9 +104,7 @@ pub fn delivery(
 ) -> anyhow::Result<Delivery> {
     let offer = |info: &PathInfo| -> anyhow::Result<(StorePath, Vec<Offer>)> {
         let object = objects.get(&info.nar_hash);
-        let object = object
-            .with_context(|| format!("{} was not packed", info.path))?
-            .clone();
+        let object = object.with_context(|| format!("{} was not packed", info.path))?.clone();
         Ok((info.path.clone(), vec![Offer::Full { object }]))
     };
     Ok(Delivery {

@@ -47,19 +47,9 @@ impl Published {
             true => Some(trust::load(&metadata, &root, None).map_err(not_in_order)?),
             false => None,
         };
-        let last = trusted
-            .as_ref()
-            .and_then(|t| Some((t, t.releases.last_key_value()?.0)));
-        let newest = last
-            .map(|(t, id)| repository.manifest(t, *id))
-            .transpose()?;
-        Ok(Self {
-            repository,
-            trusted,
-            newest,
-            root,
-            seed,
-        })
+        let last = trusted.as_ref().and_then(|t| Some((t, t.releases.last_key_value()?.0)));
+        let newest = last.map(|(t, id)| repository.manifest(t, *id)).transpose()?;
+        Ok(Self { repository, trusted, newest, root, seed })
     }
 
     /// Number of the next release.
@@ -70,10 +60,8 @@ impl Published {
     /// The manifest of a release.
     pub fn manifest(&self, release: ReleaseId) -> Result<Manifest, Failure> {
         let none = || Err(RepositoryError::NoRelease(release));
-        let found = self
-            .trusted
-            .as_ref()
-            .map_or_else(none, |t| self.repository.manifest(t, release));
+        let found =
+            self.trusted.as_ref().map_or_else(none, |t| self.repository.manifest(t, release));
         found.map_err(|e| match e {
             RepositoryError::NoRelease(_) => Failure::usage(e.to_string()).hint(self.range()),
             other => Failure::failed(other),
@@ -110,10 +98,7 @@ impl Published {
                     let (Ok(closure), Ok(delivery)) = (closure, delivery) else {
                         continue;
                     };
-                    let wanted = closure
-                        .paths
-                        .iter()
-                        .filter(|p| wanted.contains(&p.nar_hash));
+                    let wanted = closure.paths.iter().filter(|p| wanted.contains(&p.nar_hash));
                     let offered =
                         wanted.filter_map(|p| Some((p.nar_hash, delivery.full(&p.path).ok()?)));
                     let there = offered.filter(|(_, object)| self.has(object));
@@ -172,10 +157,8 @@ pub fn check_repository(project: &Project) -> Result<(), Failure> {
         return Ok(());
     }
     let dir = dir.display();
-    Err(Failure::refused(format!(
-        "{dir} is no repository yet: it has no root metadata"
-    ))
-    .hint("make the keys with afield keys init, or correct [repository] path in afield.toml"))
+    Err(Failure::refused(format!("{dir} is no repository yet: it has no root metadata"))
+        .hint("make the keys with afield keys init, or correct [repository] path in afield.toml"))
 }
 
 /// Keeps others from changing the repository's metadata until the file is dropped: two releases at once would both
@@ -183,11 +166,7 @@ pub fn check_repository(project: &Project) -> Result<(), Failure> {
 pub fn lock(project: &Project) -> Result<File, Failure> {
     let path = project.repository().join(".lock");
     let named = || path.display().to_string();
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path);
+    let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.with_context(named)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -223,11 +202,7 @@ fn release_seed(
     }
     let path: PathBuf = keys.join("release.pem");
     let seed = read_seed(&path)?;
-    if !content
-        .release
-        .keys
-        .contains(&SecretKey::from_seed(&seed).public())
-    {
+    if !content.release.keys.contains(&SecretKey::from_seed(&seed).public()) {
         let (path, version) = (path.display(), content.version);
         return Err(Failure::refused(format!(
             "{path} is not the release key that root metadata {version} names"
@@ -238,8 +213,6 @@ fn release_seed(
 }
 
 fn not_in_order(error: trust::TrustError) -> Failure {
-    Failure::refused(format!(
-        "the repository's metadata is not in order: {error}"
-    ))
-    .hint("nothing was written; restore metadata/ of the repository from a backup or a mirror")
+    Failure::refused(format!("the repository's metadata is not in order: {error}"))
+        .hint("nothing was written; restore metadata/ of the repository from a backup or a mirror")
 }

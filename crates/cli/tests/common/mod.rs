@@ -136,10 +136,7 @@ impl Field {
             .env("PATH", &self.path)
             .env("HOME", self.path("home"))
             .env("NIX_REMOTE", self.path("store"))
-            .env(
-                "NIX_CONFIG",
-                "build-users-group =\nsubstituters =\nsandbox = true\n",
-            )
+            .env("NIX_CONFIG", "build-users-group =\nsubstituters =\nsandbox = true\n")
             .current_dir(self.dir.path())
     }
 }
@@ -216,10 +213,6 @@ impl Field {
 /// An OpenSSH public key whose private half is known to whoever reads this.
 pub fn public_key(n: u8) -> String {
     let public = afield_core::signed::SecretKey::from_seed(&[n; 32]).public();
-    let blob = [
-        b"\0\0\0\x0bssh-ed25519\0\0\0\x20".as_slice(),
-        public.as_bytes(),
-    ]
-    .concat();
+    let blob = [b"\0\0\0\x0bssh-ed25519\0\0\0\x20".as_slice(), public.as_bytes()].concat();
     format!("ssh-ed25519 {}", data_encoding::BASE64.encode(&blob))
 }

@@ -13,19 +13,13 @@ const MASTER: &str = "org-config/secrets/master/dhis2-secrets.yml";
 /// A golden fleet whose operator has the throwaway age key, in `key`.
 fn fleet_with_operator(dir: &Path) -> PathBuf {
     let fleet = golden_fleet(dir);
-    write(
-        &fleet.join("secrets/operators.pub"),
-        format!("# who may read\n{AGE_PUBLIC}\n"),
-    );
+    write(&fleet.join("secrets/operators.pub"), format!("# who may read\n{AGE_PUBLIC}\n"));
     write(&dir.join("key"), format!("{AGE_SECRET}\n"));
     fleet
 }
 
 fn padded(host: &str) -> String {
-    fs::read_to_string(golden(&format!(
-        "outputs/python/padded-plaintext/{host}.yml"
-    )))
-    .unwrap()
+    fs::read_to_string(golden(&format!("outputs/python/padded-plaintext/{host}.yml"))).unwrap()
 }
 
 fn plain() -> String {
@@ -50,34 +44,17 @@ fn seal_writes_both_formats_once_there_are_operators() {
         let file = format!("org-config/secrets/generated/age/{host}.age");
         let key = write_key(host, dir.path());
         assert_eq!(
-            ok(
-                dir.path(),
-                &[
-                    "secrets",
-                    "view",
-                    &file,
-                    "--identity",
-                    key.to_str().unwrap()
-                ]
-            ),
+            ok(dir.path(), &["secrets", "view", &file, "--identity", key.to_str().unwrap()]),
             padded(host)
         );
-        assert_eq!(
-            ok(dir.path(), &["secrets", "view", &file, "--identity", "key"]),
-            padded(host)
-        );
+        assert_eq!(ok(dir.path(), &["secrets", "view", &file, "--identity", "key"]), padded(host));
     }
     let sizes: Vec<u64> = ["nuc-juba", "nuc-pap", "vm-prod", "vm-uat"]
         .map(|host| {
-            fs::metadata(fleet.join(format!("secrets/generated/age/{host}.age")))
-                .unwrap()
-                .len()
+            fs::metadata(fleet.join(format!("secrets/generated/age/{host}.age"))).unwrap().len()
         })
         .to_vec();
-    assert!(
-        sizes.iter().all(|size| *size == sizes[0]),
-        "sizes tell something: {sizes:?}"
-    );
+    assert!(sizes.iter().all(|size| *size == sizes[0]), "sizes tell something: {sizes:?}");
 }
 
 #[test]
@@ -96,17 +73,11 @@ fn migrate_tries_first_then_does_it_file_by_file() {
             "{told}"
         );
     }
-    assert_eq!(
-        fs::read(fleet.join("secrets/master/dhis2-secrets.yml")).unwrap(),
-        before
-    );
+    assert_eq!(fs::read(fleet.join("secrets/master/dhis2-secrets.yml")).unwrap(), before);
     assert!(!fleet.join("secrets/generated/age").exists());
 
     // One file, then the rest: with a mixture everything still works.
-    ok(
-        dir.path(),
-        &["secrets", "migrate", MASTER, "-i", "key", "--apply"],
-    );
+    ok(dir.path(), &["secrets", "migrate", MASTER, "-i", "key", "--apply"]);
     assert!(
         fs::read_to_string(dir.path().join(MASTER))
             .unwrap()
@@ -119,9 +90,7 @@ fn migrate_tries_first_then_does_it_file_by_file() {
     ok(dir.path(), &["secrets", "migrate", "-i", "key", "--apply"]);
 
     // From now on without the vault password.
-    let output = afield(dir.path(), &["secrets", "seal", "-i", "key"])
-        .output()
-        .unwrap();
+    let output = afield(dir.path(), &["secrets", "seal", "-i", "key"]).output().unwrap();
     success(output);
     let told = ok(dir.path(), &["secrets", "migrate", "-i", "key"]);
     assert!(told.contains("age files already"), "{told}");
@@ -129,23 +98,11 @@ fn migrate_tries_first_then_does_it_file_by_file() {
         let key = write_key(host, dir.path());
         let file = format!("org-config/secrets/generated/age/{host}.age");
         assert_eq!(
-            ok(
-                dir.path(),
-                &[
-                    "secrets",
-                    "view",
-                    &file,
-                    "--identity",
-                    key.to_str().unwrap()
-                ]
-            ),
+            ok(dir.path(), &["secrets", "view", &file, "--identity", key.to_str().unwrap()]),
             padded(host)
         );
     }
-    assert_eq!(
-        ok(dir.path(), &["secrets", "view", MASTER, "-i", "key"]),
-        plain()
-    );
+    assert_eq!(ok(dir.path(), &["secrets", "view", MASTER, "-i", "key"]), plain());
 }
 
 #[test]
@@ -154,41 +111,19 @@ fn migrate_refuses_who_would_lock_everybody_out() {
     let fleet = fleet_with_operator(dir.path());
     let stranger = write_key("relay-bru", dir.path());
     let told = fails(
-        run(
-            dir.path(),
-            &[
-                "secrets",
-                "migrate",
-                "--apply",
-                "-i",
-                stranger.to_str().unwrap(),
-            ],
-        ),
+        run(dir.path(), &["secrets", "migrate", "--apply", "-i", stranger.to_str().unwrap()]),
         3,
     );
     assert!(told.contains("not among the operators"), "{told}");
     fails(run(dir.path(), &["secrets", "migrate", "--apply"]), 2);
-    write(
-        &fleet.join("secrets/operators.pub"),
-        "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQCw me\n",
-    );
-    let told = fails(
-        run(dir.path(), &["secrets", "migrate", "--apply", "-i", "key"]),
-        1,
-    );
-    assert!(
-        told.contains("operators.pub:1") && told.contains("ssh-rsa"),
-        "{told}"
-    );
+    write(&fleet.join("secrets/operators.pub"), "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQCw me\n");
+    let told = fails(run(dir.path(), &["secrets", "migrate", "--apply", "-i", "key"]), 1);
+    assert!(told.contains("operators.pub:1") && told.contains("ssh-rsa"), "{told}");
     fs::remove_file(fleet.join("secrets/operators.pub")).unwrap();
     assert!(
         fails(run(dir.path(), &["secrets", "migrate", "-i", "key"]), 1).contains("it lists whom")
     );
-    assert!(
-        fs::read_to_string(dir.path().join(MASTER))
-            .unwrap()
-            .starts_with("$ANSIBLE_VAULT")
-    );
+    assert!(fs::read_to_string(dir.path().join(MASTER)).unwrap().starts_with("$ANSIBLE_VAULT"));
 }
 
 #[test]
@@ -201,10 +136,7 @@ fn age_files_are_edited_rekeyed_and_extended() {
         command.env("EDITOR", script).output().unwrap()
     };
     success(edit("echo '# more' | tee -a"));
-    assert_eq!(
-        ok(dir.path(), &["secrets", "view", MASTER, "-i", "key"]),
-        plain() + "# more\n"
-    );
+    assert_eq!(ok(dir.path(), &["secrets", "view", MASTER, "-i", "key"]), plain() + "# more\n");
     let told = fails(edit("echo lost | tee -a /dev/null >"), 1);
     assert!(
         told.contains("dhis2-secrets.yml:1:"),
@@ -218,15 +150,9 @@ fn age_files_are_edited_rekeyed_and_extended() {
         format!("{AGE_PUBLIC}\n{}\n", crate::support::public_key("nuc-pap")),
     );
     ok(dir.path(), &["secrets", "rekey", MASTER, "-i", "key"]);
-    ok(
-        dir.path(),
-        &["secrets", "view", MASTER, "-i", second.to_str().unwrap()],
-    );
+    ok(dir.path(), &["secrets", "view", MASTER, "-i", second.to_str().unwrap()]);
 
-    ok(
-        dir.path(),
-        &["secrets", "add-host-keys", "vm-prod", "-i", "key"],
-    );
+    ok(dir.path(), &["secrets", "add-host-keys", "vm-prod", "-i", "key"]);
     let file = "org-config/secrets/master/encryption-keys/vm-prod_encryption-secrets.yml";
     assert!(ok(dir.path(), &["secrets", "view", file, "-i", "key"]).contains("recovery-keyfile"));
 
@@ -242,14 +168,8 @@ fn age_files_are_edited_rekeyed_and_extended() {
             "new.yml",
         ],
     );
-    assert_eq!(
-        ok(dir.path(), &["secrets", "view", "new.yml", "-i", "key"]),
-        "secrets: {}\n"
-    );
-    let told = fails(
-        run(dir.path(), &["secrets", "view", "new.yml", "-i", "missing"]),
-        1,
-    );
+    assert_eq!(ok(dir.path(), &["secrets", "view", "new.yml", "-i", "key"]), "secrets: {}\n");
+    let told = fails(run(dir.path(), &["secrets", "view", "new.yml", "-i", "missing"]), 1);
     assert!(told.contains("missing"), "{told}");
 }
 
@@ -267,28 +187,12 @@ const WITH_PASSPHRASE_PUBLIC: &str =
 fn an_operators_key_may_have_a_passphrase() {
     let dir = scratch();
     write(&dir.path().join("operators"), WITH_PASSPHRASE_PUBLIC);
-    write(
-        &dir.path().join("id"),
-        crate::support::openssh_file(WITH_PASSPHRASE),
-    );
+    write(&dir.path().join("id"), crate::support::openssh_file(WITH_PASSPHRASE));
     write(&dir.path().join("a.yml"), "secrets: {}\n");
-    ok(
-        dir.path(),
-        &[
-            "secrets",
-            "encrypt",
-            "--age",
-            "--operators",
-            "operators",
-            "a.yml",
-        ],
-    );
+    ok(dir.path(), &["secrets", "encrypt", "--age", "--operators", "operators", "a.yml"]);
     let view = |passphrase: &str| {
         let mut command = afield(dir.path(), &["secrets", "view", "a.yml", "-i", "id"]);
-        command
-            .env("AFIELD_IDENTITY_PASSPHRASE", passphrase)
-            .output()
-            .unwrap()
+        command.env("AFIELD_IDENTITY_PASSPHRASE", passphrase).output().unwrap()
     };
     assert_eq!(success(view("a pass phrase")), "secrets: {}\n");
     assert!(fails(view("wrong"), 1).contains("passphrase of the private key is wrong"));

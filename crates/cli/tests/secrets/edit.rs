@@ -19,11 +19,7 @@ fn editor(dir: &Path, script: &str) -> String {
 fn edit(dir: &Path, script: &str) -> std::process::Output {
     let editor = editor(dir, script);
     let mut command = afield(dir, &["secrets", "edit", VAULT]);
-    command
-        .env("AFIELD_VAULT_PASSWORD", PASSWORD)
-        .env("EDITOR", editor)
-        .output()
-        .unwrap()
+    command.env("AFIELD_VAULT_PASSWORD", PASSWORD).env("EDITOR", editor).output().unwrap()
 }
 
 #[test]
@@ -62,13 +58,8 @@ fn edit_loses_nothing_when_the_editor_dies() {
     let dir = scratch();
     golden_fleet(dir.path());
     let before = fs::read(dir.path().join(VAULT)).unwrap();
-    let told = fails(
-        edit(
-            dir.path(),
-            "echo typed >> \"$1\"; echo swap > \"$1.swp\"; kill -9 $$",
-        ),
-        1,
-    );
+    let told =
+        fails(edit(dir.path(), "echo typed >> \"$1\"; echo swap > \"$1.swp\"; kill -9 $$"), 1);
     assert!(told.contains("dhis2-secrets.yml.recovered"), "{told}");
     assert_eq!(fs::read(dir.path().join(VAULT)).unwrap(), before);
     let recovered = format!("{VAULT}.recovered");
@@ -81,11 +72,7 @@ fn edit_loses_nothing_when_the_editor_dies() {
     // A second time does not overwrite the first.
     fails(edit(dir.path(), "echo again >> \"$1\"; exit 1"), 1);
     assert!(
-        ok(
-            dir.path(),
-            &["secrets", "view", &format!("{VAULT}.recovered.2")]
-        )
-        .ends_with("again\n")
+        ok(dir.path(), &["secrets", "view", &format!("{VAULT}.recovered.2")]).ends_with("again\n")
     );
     let told = fails(edit(dir.path(), "exit 1"), 1);
     assert!(told.contains("nothing was changed"), "{told}");
@@ -107,18 +94,12 @@ fn edit_outlives_an_interrupt_while_the_editor_runs() {
 fn edit_that_cannot_save_anywhere_keeps_the_text_in_memory_and_says_where() {
     let dir = scratch();
     golden_fleet(dir.path());
-    let script = format!(
-        "echo typed >> \"$1\"; mv {0}/org-config {0}/moved",
-        dir.path().display()
-    );
+    let script = format!("echo typed >> \"$1\"; mv {0}/org-config {0}/moved", dir.path().display());
     let told = fails(edit(dir.path(), &script), 1);
     let (_, place) = told.split_once("it is in memory in ").unwrap();
     let place = Path::new(place.lines().next().unwrap());
     let kept = fs::read_to_string(place.join("dhis2-secrets.yml")).unwrap();
-    assert!(
-        place.starts_with("/dev/shm") && kept.ends_with("\ntyped\n"),
-        "{told}"
-    );
+    assert!(place.starts_with("/dev/shm") && kept.ends_with("\ntyped\n"), "{told}");
     fs::remove_dir_all(place).unwrap();
 }
 
@@ -126,21 +107,11 @@ fn edit_that_cannot_save_anywhere_keeps_the_text_in_memory_and_says_where() {
 fn edit_does_not_overwrite_somebody_elses_change() {
     let dir = scratch();
     golden_fleet(dir.path());
-    let script = format!(
-        "echo mine >> \"$1\"; echo theirs > {}/{VAULT}",
-        dir.path().display()
-    );
+    let script = format!("echo mine >> \"$1\"; echo theirs > {}/{VAULT}", dir.path().display());
     assert!(fails(edit(dir.path(), &script), 1).contains("changed by somebody else"));
-    assert_eq!(
-        fs::read_to_string(dir.path().join(VAULT)).unwrap(),
-        "theirs\n"
-    );
+    assert_eq!(fs::read_to_string(dir.path().join(VAULT)).unwrap(), "theirs\n");
     assert!(
-        ok(
-            dir.path(),
-            &["secrets", "view", &format!("{VAULT}.recovered")]
-        )
-        .ends_with("mine\n")
+        ok(dir.path(), &["secrets", "view", &format!("{VAULT}.recovered")]).ends_with("mine\n")
     );
 }
 
@@ -159,10 +130,7 @@ fn edit_tells_mistakes_at_once() {
 fn nothing_in_clear_is_left_on_the_disk() {
     let dir = scratch();
     let fleet = golden_fleet(dir.path());
-    edit(
-        dir.path(),
-        "sed -i s/tok/needle_tok/ \"$1\"; echo '# needle' >> \"$1\"; exit 1",
-    );
+    edit(dir.path(), "sed -i s/tok/needle_tok/ \"$1\"; echo '# needle' >> \"$1\"; exit 1");
     edit(dir.path(), "echo '# needle' >> \"$1\"");
     ok(dir.path(), &["secrets", "seal"]);
     ok(dir.path(), &["secrets", "add-host-keys", "nuc-pap"]);

@@ -30,21 +30,11 @@ print(json.dumps({"length": len(plain), "secrets": yaml.safe_load(plain)}))
 fn ansible(dir: &Path, args: &[&str]) -> String {
     write(&dir.join("pw"), PASSWORD);
     let mut command = Command::new(python_tool("ansible-vault"));
-    command
-        .args(args)
-        .args(["--vault-password-file", "pw"])
-        .current_dir(dir)
-        .env("HOME", dir);
+    command.args(args).args(["--vault-password-file", "pw"]).current_dir(dir).env("HOME", dir);
     success(command.output().unwrap())
 }
 
-const TEXTS: [&str; 5] = [
-    "",
-    "x",
-    "exactly sixteen.",
-    "Clé — 鍵 🔑\nline two\r\n",
-    "\n\n  \n",
-];
+const TEXTS: [&str; 5] = ["", "x", "exactly sixteen.", "Clé — 鍵 🔑\nline two\r\n", "\n\n  \n"];
 
 #[test]
 fn ansible_reads_what_afield_encrypts() {
@@ -54,17 +44,10 @@ fn ansible_reads_what_afield_encrypts() {
             let name = format!("{number}-{}.yml", id.unwrap_or("none"));
             write(&dir.path().join(&name), text);
             let id: Vec<&str> = id.iter().flat_map(|id| ["--vault-id", id]).collect();
-            ok(
-                dir.path(),
-                &[&["secrets", "encrypt", &name][..], &id].concat(),
-            );
+            ok(dir.path(), &[&["secrets", "encrypt", &name][..], &id].concat());
             // `view` would go through a pager and adds line ends.
             ansible(dir.path(), &["decrypt", &name]);
-            assert_eq!(
-                fs::read_to_string(dir.path().join(&name)).unwrap(),
-                *text,
-                "{name}"
-            );
+            assert_eq!(fs::read_to_string(dir.path().join(&name)).unwrap(), *text, "{name}");
         }
     }
 }
@@ -83,13 +66,7 @@ fn afield_reads_what_ansible_encrypts() {
         assert_eq!(ok(dir.path(), &["secrets", "decrypt", &name]), *text);
         ok(
             dir.path(),
-            &[
-                "secrets",
-                "rekey",
-                &name,
-                "--new-password-command",
-                "printf 'correct horse'",
-            ],
+            &["secrets", "rekey", &name, "--new-password-command", "printf 'correct horse'"],
         );
         ansible(dir.path(), &["decrypt", &name]);
         assert_eq!(fs::read_to_string(dir.path().join(&name)).unwrap(), *text);
@@ -97,21 +74,8 @@ fn afield_reads_what_ansible_encrypts() {
     write(&dir.path().join("id.yml"), "with an id");
     write(&dir.path().join("pw"), PASSWORD);
     let mut command = Command::new(python_tool("ansible-vault"));
-    command.args([
-        "encrypt",
-        "id.yml",
-        "--vault-id",
-        "prod@pw",
-        "--encrypt-vault-id",
-        "prod",
-    ]);
-    success(
-        command
-            .current_dir(dir.path())
-            .env("HOME", dir.path())
-            .output()
-            .unwrap(),
-    );
+    command.args(["encrypt", "id.yml", "--vault-id", "prod@pw", "--encrypt-vault-id", "prod"]);
+    success(command.current_dir(dir.path()).env("HOME", dir.path()).output().unwrap());
     assert!(
         fs::read_to_string(dir.path().join("id.yml"))
             .unwrap()
@@ -130,13 +94,7 @@ fn the_older_decrypter_opens_what_afield_seals() {
         let key = write_key(host, dir.path());
         let mut python = Command::new(python_tool("python"));
         let json = success(
-            python
-                .args(["-c", DECRYPTER])
-                .arg(&file)
-                .arg(host)
-                .arg(&key)
-                .output()
-                .unwrap(),
+            python.args(["-c", DECRYPTER]).arg(&file).arg(host).arg(&key).output().unwrap(),
         );
         let opened: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(opened["length"], 3000, "{host}");
@@ -145,11 +103,7 @@ fn the_older_decrypter_opens_what_afield_seals() {
         assert!(!secrets.is_empty());
         for (name, secret) in secrets {
             let want = fs::read(all.join(secret["path"].as_str().unwrap())).unwrap();
-            assert_eq!(
-                secret["content"].as_str().unwrap().as_bytes(),
-                want,
-                "{host}: {name}"
-            );
+            assert_eq!(secret["content"].as_str().unwrap().as_bytes(), want, "{host}: {name}");
         }
     }
 }
@@ -169,14 +123,7 @@ open(target, "wb").write(out)
 
 fn rage(dir: &Path, args: [&str; 4]) -> Vec<u8> {
     let mut python = Command::new(python_tool("python"));
-    success(
-        python
-            .args(["-c", RAGE])
-            .args(args)
-            .current_dir(dir)
-            .output()
-            .unwrap(),
-    );
+    success(python.args(["-c", RAGE]).args(args).current_dir(dir).output().unwrap());
     fs::read(dir.join(args[3])).unwrap()
 }
 
@@ -196,16 +143,10 @@ fn rage_opens_what_afield_seals_with_age() {
     for host in ["nuc-juba", "nuc-pap", "vm-prod", "vm-uat"] {
         write_key(host, dir.path());
         let file = format!("org-config/secrets/generated/age/{host}.age");
-        let want = fs::read(golden(&format!(
-            "outputs/python/padded-plaintext/{host}.yml"
-        )))
-        .unwrap();
+        let want =
+            fs::read(golden(&format!("outputs/python/padded-plaintext/{host}.yml"))).unwrap();
         for key in [host, "users/amara_okafor", "age-key"] {
-            assert_eq!(
-                rage(dir.path(), ["decrypt", key, &file, "out"]),
-                want,
-                "{host} with {key}"
-            );
+            assert_eq!(rage(dir.path(), ["decrypt", key, &file, "out"]), want, "{host} with {key}");
         }
     }
 }
@@ -215,16 +156,10 @@ fn afield_opens_what_rage_seals() {
     let dir = scratch();
     for text in [&b"x"[..], b"two\nlines\n", &[b'z'; 70_000]] {
         write(&dir.path().join("plain"), text);
-        write(
-            &dir.path().join("public"),
-            crate::support::public_key("nuc-juba"),
-        );
+        write(&dir.path().join("public"), crate::support::public_key("nuc-juba"));
         write_key("nuc-juba", dir.path());
         rage(dir.path(), ["encrypt", "public", "plain", "sealed"]);
-        let shown = ok(
-            dir.path(),
-            &["secrets", "view", "sealed", "--identity", "nuc-juba"],
-        );
+        let shown = ok(dir.path(), &["secrets", "view", "sealed", "--identity", "nuc-juba"]);
         assert_eq!(shown.as_bytes(), text);
     }
 }

@@ -15,10 +15,7 @@ pub fn golden(path: &str) -> PathBuf {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
     let root = std::env::var_os("AFIELD_SHARED").map(PathBuf::from);
     let root = root.or_else(|| {
-        [beside, "/work/shared"]
-            .map(PathBuf::from)
-            .into_iter()
-            .find(|dir| dir.is_dir())
+        [beside, "/work/shared"].map(PathBuf::from).into_iter().find(|dir| dir.is_dir())
     });
     let root = root.expect(
         "the golden data is missing: put `shared/` beside the repository or set AFIELD_SHARED",
@@ -68,23 +65,15 @@ pub fn write_key(name: &str, dir: &Path) -> PathBuf {
 fn private_body(name: &str) -> String {
     let text = fs::read_to_string(golden("inputs/throwaway-keys.json")).unwrap();
     let keys: serde_json::Value = serde_json::from_str(&text).unwrap();
-    keys[name]["openssh_key_v1_base64"]
-        .as_str()
-        .unwrap()
-        .to_owned()
+    keys[name]["openssh_key_v1_base64"].as_str().unwrap().to_owned()
 }
 
 /// An OpenSSH private key file around its base64.
 pub fn openssh_file(body: &str) -> String {
-    let lines: Vec<&str> = (0..body.len())
-        .step_by(70)
-        .map(|at| &body[at..body.len().min(at + 70)])
-        .collect();
+    let lines: Vec<&str> =
+        (0..body.len()).step_by(70).map(|at| &body[at..body.len().min(at + 70)]).collect();
     let kind = "OPENSSH PRIVATE KEY";
-    format!(
-        "-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n",
-        lines.join("\n")
-    )
+    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
 }
 
 /// A throwaway age key pair, made with rage.
@@ -103,21 +92,14 @@ pub fn public_key(name: &str) -> String {
 /// `afield` with a clean environment; without a terminal, as far as a test can do that.
 pub fn afield(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_afield"));
-    command
-        .args(args)
-        .current_dir(dir)
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap());
+    command.args(args).current_dir(dir).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
     command.stdin(Stdio::null());
     command
 }
 
 /// Runs it with the golden password in the environment.
 pub fn run(dir: &Path, args: &[&str]) -> Output {
-    afield(dir, args)
-        .env("AFIELD_VAULT_PASSWORD", PASSWORD)
-        .output()
-        .unwrap()
+    afield(dir, args).env("AFIELD_VAULT_PASSWORD", PASSWORD).output().unwrap()
 }
 
 /// Runs it, expects exit code 0, gives standard output.
@@ -127,10 +109,8 @@ pub fn ok(dir: &Path, args: &[&str]) -> String {
 
 /// Expects exit code 0, gives standard output.
 pub fn success(output: Output) -> String {
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}{err}", output.status);
     out.into_owned()
 }
@@ -152,10 +132,7 @@ pub fn fails(output: Output, code: i32) -> String {
 pub fn python_tool(name: &str) -> PathBuf {
     static VENV: OnceLock<PathBuf> = OnceLock::new();
     let venv = VENV.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .parent()
-            .unwrap()
-            .to_path_buf();
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_path_buf();
         let venv = target.join("secrets-venv");
         let lock = fs::File::create(target.join("secrets-venv.lock")).unwrap();
         lock.lock().unwrap();
@@ -167,12 +144,8 @@ pub fn python_tool(name: &str) -> PathBuf {
                     .output()
                     .unwrap(),
             );
-            let packages = [
-                "ansible-core==2.19.14",
-                "PyNaCl==1.6.2",
-                "PyYAML==6.0.3",
-                "pyrage==1.4.0",
-            ];
+            let packages =
+                ["ansible-core==2.19.14", "PyNaCl==1.6.2", "PyYAML==6.0.3", "pyrage==1.4.0"];
             let mut pip = Command::new(venv.join("bin/pip"));
             success(pip.args(["install", "-q"]).args(packages).output().unwrap());
             fs::write(venv.join("complete"), "").unwrap();

@@ -39,9 +39,7 @@ impl HostAccess<'_> {
 /// The one profile of a person; none if there are several, or one that does not exist.
 pub fn profile_of(ways: &[Way]) -> Option<Profile> {
     let first = ways.first()?.profile?;
-    ways.iter()
-        .all(|way| way.profile == Some(first))
-        .then_some(first)
+    ways.iter().all(|way| way.profile == Some(first)).then_some(first)
 }
 
 /// Works out access on hosts; made once for a fleet.
@@ -55,11 +53,7 @@ pub struct Accesses<'a> {
 impl<'a> Accesses<'a> {
     /// Expands all roles.
     pub fn new(fleet: &'a Fleet) -> Self {
-        Self {
-            fleet,
-            roles: Roles::new(&fleet.people),
-            robot: UserName::robot(),
-        }
+        Self { fleet, roles: Roles::new(&fleet.people), robot: UserName::robot() }
     }
 
     pub(super) fn roles(&self) -> &Roles<'a> {
@@ -83,11 +77,7 @@ impl<'a> Accesses<'a> {
                 ways.insert(0, way);
             }
         }
-        let built_in = Way {
-            profile: Some(Profile::Robot),
-            via: Via::BuiltIn,
-            span: None,
-        };
+        let built_in = Way { profile: Some(Profile::Robot), via: Via::BuiltIn, span: None };
         access.people.entry(&self.robot).or_default().push(built_in);
         access
     }
@@ -99,10 +89,7 @@ impl<'a> Accesses<'a> {
         for given in expansion.given {
             people.entry(given.user).or_default().push(way(&given));
         }
-        HostAccess {
-            people,
-            broken: expansion.broken,
-        }
+        HostAccess { people, broken: expansion.broken }
     }
 }
 
@@ -111,9 +98,5 @@ fn way(given: &Given<'_>) -> Way {
         ProfileName::Known(profile) => Some(*profile),
         ProfileName::Unknown(_) => None,
     };
-    Way {
-        profile,
-        via: given.via(),
-        span: Some(given.span),
-    }
+    Way { profile, via: given.via(), span: Some(given.span) }
 }

@@ -61,12 +61,8 @@ pub enum Table {
 
 impl Table {
     /// All four.
-    pub const ALL: [Table; 4] = [
-        Table::Direct,
-        Table::Effective,
-        Table::RolesOfHosts,
-        Table::PeopleOfRoles,
-    ];
+    pub const ALL: [Table; 4] =
+        [Table::Direct, Table::Effective, Table::RolesOfHosts, Table::PeopleOfRoles];
 
     /// The file name that the older tool gave it.
     pub fn file_name(self) -> &'static str {
@@ -122,9 +118,7 @@ pub fn audit(fleet: &Fleet, day: Date) -> Result<Audit, Vec<Finding>> {
     });
     let roles = roles.collect();
     let per_host = &fleet.people.per_host;
-    let direct = per_host
-        .iter()
-        .map(|(host, entry)| (host.clone(), direct(entry)));
+    let direct = per_host.iter().map(|(host, entry)| (host.clone(), direct(entry)));
     let roles_of_hosts = per_host.iter().map(|(host, entry)| {
         let roles = super::roles::mentions(entry).map(|(role, _)| role.to_owned());
         (host.clone(), roles.collect())
@@ -141,9 +135,7 @@ pub fn audit(fleet: &Fleet, day: Date) -> Result<Audit, Vec<Finding>> {
 /// Hosts that have a file or an entry in users.json.
 fn all_hosts(fleet: &Fleet) -> BTreeSet<&str> {
     let declared = fleet.hosts.keys().map(|host| host.as_str());
-    declared
-        .chain(fleet.people.per_host.keys().map(String::as_str))
-        .collect()
+    declared.chain(fleet.people.per_host.keys().map(String::as_str)).collect()
 }
 
 fn direct(entry: &Entry) -> BTreeMap<UserName, String> {
@@ -330,41 +322,26 @@ pub fn diff(before: &Fleet, after: &Fleet, day: Date) -> Result<Vec<Change>, Vec
     let none = BTreeMap::new();
     let hosts: BTreeSet<&String> = old.hosts.keys().chain(new.hosts.keys()).collect();
     for host in hosts {
-        let (was, is) = (
-            old.hosts.get(host).unwrap_or(&none),
-            new.hosts.get(host).unwrap_or(&none),
-        );
+        let (was, is) =
+            (old.hosts.get(host).unwrap_or(&none), new.hosts.get(host).unwrap_or(&none));
         let people: BTreeSet<&UserName> = was.keys().chain(is.keys()).collect();
         for user in people {
             let mut add = |what: What| {
-                changes
-                    .entry((user.clone(), what))
-                    .or_default()
-                    .insert(host.clone());
+                changes.entry((user.clone(), what)).or_default().insert(host.clone());
             };
             let open = |cells: &BTreeMap<UserName, Cell>| {
                 cells.get(user).filter(|cell| !cell.expired).cloned()
             };
             match (open(was), open(is)) {
                 (None, None) => {}
-                (None, Some(cell)) => add(What::Gains {
-                    profile: cell.profile,
-                }),
-                (Some(cell), None) => add(What::Loses {
-                    profile: cell.profile,
-                }),
+                (None, Some(cell)) => add(What::Gains { profile: cell.profile }),
+                (Some(cell), None) => add(What::Loses { profile: cell.profile }),
                 (Some(was), Some(is)) => {
                     if was.profile != is.profile {
-                        add(What::Changes {
-                            from: was.profile,
-                            to: is.profile,
-                        });
+                        add(What::Changes { from: was.profile, to: is.profile });
                     }
                     if was.expires != is.expires {
-                        add(What::Expiry {
-                            from: was.expires,
-                            to: is.expires,
-                        });
+                        add(What::Expiry { from: was.expires, to: is.expires });
                     }
                     let keys = keys.entry(user.clone());
                     if let Some(what) = keys.or_insert_with(|| changed(user)).clone() {
@@ -374,9 +351,7 @@ pub fn diff(before: &Fleet, after: &Fleet, day: Date) -> Result<Vec<Change>, Vec
             }
         }
     }
-    let changes = changes
-        .into_iter()
-        .map(|((user, what), hosts)| Change { user, what, hosts });
+    let changes = changes.into_iter().map(|((user, what), hosts)| Change { user, what, hosts });
     Ok(changes.collect())
 }
 

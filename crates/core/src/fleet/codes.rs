@@ -54,9 +54,7 @@ impl Code {
     /// The row of the table.
     pub fn row(self) -> &'static Row {
         // Codes are made from the table alone, so the row is there; the first stands in to keep this total.
-        TABLE
-            .binary_search_by_key(&self, |row| row.code)
-            .map_or(&TABLE[0], |at| &TABLE[at])
+        TABLE.binary_search_by_key(&self, |row| row.code).map_or(&TABLE[0], |at| &TABLE[at])
     }
 }
 

@@ -20,11 +20,7 @@ pub(super) enum Out<'a> {
 
 /// The document.
 pub(super) fn document(root: &Out<'_>) -> String {
-    let mut emitter = Emitter {
-        out: String::new(),
-        column: 0,
-        fresh: true,
-    };
+    let mut emitter = Emitter { out: String::new(), column: 0, fresh: true };
     match root {
         Out::Map(entries) if !entries.is_empty() => emitter.map(entries, 0),
         Out::Map(_) => emitter.write("{}"),

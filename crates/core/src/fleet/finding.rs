@@ -80,13 +80,7 @@ impl Added<'_> {
 impl Findings {
     /// Adds a finding.
     pub fn add(&mut self, code: Code, span: Span, message: impl Into<String>) -> Added<'_> {
-        let raw = Raw {
-            code,
-            span,
-            message: message.into(),
-            remedy: None,
-            other: None,
-        };
+        let raw = Raw { code, span, message: message.into(), remedy: None, other: None };
         self.list.push(raw);
         let last = self.list.len() - 1;
         Added(&mut self.list[last])

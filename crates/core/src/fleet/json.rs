@@ -10,32 +10,16 @@ use super::span::{FileId, Located, Span};
 /// Reads a file. A finding and none if it is no JSON; duplicate keys are findings, and the first is kept.
 pub fn parse(text: &str, file: FileId, limits: Limits, findings: &mut Findings) -> Option<Node> {
     if text.len() > limits.bytes {
-        let message = format!(
-            "the file has {} bytes; {} are allowed",
-            text.len(),
-            limits.bytes
-        );
+        let message = format!("the file has {} bytes; {} are allowed", text.len(), limits.bytes);
         findings.file(codes::LIMIT, file, message);
         return None;
     }
-    let mut parser = Parser {
-        text,
-        at: 0,
-        line: 1,
-        counted: (0, 1),
-        file,
-        limits,
-        nodes: 0,
-        findings,
-    };
+    let mut parser =
+        Parser { text, at: 0, line: 1, counted: (0, 1), file, limits, nodes: 0, findings };
     let parsed = parser.document();
     match parsed {
         Ok(node) => Some(node),
-        Err(Stop {
-            code,
-            span,
-            message,
-        }) => {
+        Err(Stop { code, span, message }) => {
             findings.add(code, span, message);
             None
         }
@@ -80,11 +64,7 @@ impl<'a> Parser<'a, '_> {
     fn value(&mut self, depth: usize) -> Result<Node, Stop> {
         self.nodes += 1;
         if self.nodes > self.limits.nodes || depth > self.limits.depth {
-            let what = if depth > self.limits.depth {
-                "levels"
-            } else {
-                "values"
-            };
+            let what = if depth > self.limits.depth { "levels" } else { "values" };
             let mut stop = self.stop(&format!("the file has too many {what}"));
             stop.code = codes::LIMIT;
             return Err(stop);
@@ -111,20 +91,14 @@ impl<'a> Parser<'a, '_> {
         self.space();
         let mut list = Vec::new();
         if self.eat(b']') {
-            return Ok(Node {
-                span,
-                value: Value::List(list),
-            });
+            return Ok(Node { span, value: Value::List(list) });
         }
         loop {
             self.space();
             list.push(self.value(depth + 1)?);
             self.space();
             if self.eat(b']') {
-                return Ok(Node {
-                    span,
-                    value: Value::List(list),
-                });
+                return Ok(Node { span, value: Value::List(list) });
             }
             if !self.eat(b',') {
                 return Err(self.stop("a comma or ] is expected here"));
@@ -137,10 +111,7 @@ impl<'a> Parser<'a, '_> {
         let mut map = MapBuilder::default();
         self.space();
         if self.eat(b'}') {
-            return Ok(Node {
-                span,
-                value: Value::Map(map.entries),
-            });
+            return Ok(Node { span, value: Value::Map(map.entries) });
         }
         loop {
             self.space();
@@ -160,10 +131,7 @@ impl<'a> Parser<'a, '_> {
             map.add(Located::new(key, place), node, self.findings);
             self.space();
             if self.eat(b'}') {
-                return Ok(Node {
-                    span,
-                    value: Value::Map(map.entries),
-                });
+                return Ok(Node { span, value: Value::Map(map.entries) });
             }
             if !self.eat(b',') {
                 return Err(self.stop("a comma or } is expected here"));
@@ -177,9 +145,7 @@ impl<'a> Parser<'a, '_> {
         let mut out = String::new();
         loop {
             let rest = &self.text.as_bytes()[self.at..];
-            let plain = rest
-                .iter()
-                .position(|c| matches!(c, b'"' | b'\\' | 0..=0x1f));
+            let plain = rest.iter().position(|c| matches!(c, b'"' | b'\\' | 0..=0x1f));
             let Some(plain) = plain else {
                 return Err(self.stop("the file ends inside a text"));
             };
@@ -232,10 +198,7 @@ impl<'a> Parser<'a, '_> {
     }
 
     fn hex4(&mut self) -> Result<u32, Stop> {
-        let digits = self
-            .text
-            .get(self.at..self.at + 6)
-            .and_then(|t| t.strip_prefix("\\u"));
+        let digits = self.text.get(self.at..self.at + 6).and_then(|t| t.strip_prefix("\\u"));
         let all_hex = |d: &&str| d.bytes().all(|c| c.is_ascii_hexdigit());
         let Some(digits) = digits.filter(all_hex) else {
             return Err(self.stop("\\u and four hex digits are expected here"));
@@ -254,9 +217,7 @@ impl<'a> Parser<'a, '_> {
         let text = &rest[..end];
         let wrong = self.stop("not a number");
         let digits = text.strip_prefix('-').unwrap_or(text);
-        let whole = digits
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(digits.len());
+        let whole = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
         // JSON wants at least one digit first, and no leading zero.
         if whole == 0 || (whole > 1 && digits.starts_with('0')) {
             return Err(wrong);
@@ -314,20 +275,11 @@ impl<'a> Parser<'a, '_> {
         let (from, column) = self.counted;
         let column = column.saturating_add(chars(self.text.get(from..self.at).unwrap_or("")));
         self.counted = (self.at, column);
-        Span {
-            file: self.file,
-            line: self.line,
-            column,
-            length: 1,
-        }
+        Span { file: self.file, line: self.line, column, length: 1 }
     }
 
     fn stop(&mut self, message: &str) -> Stop {
-        Stop {
-            code: codes::SYNTAX,
-            span: self.here(),
-            message: message.to_owned(),
-        }
+        Stop { code: codes::SYNTAX, span: self.here(), message: message.to_owned() }
     }
 }
 
@@ -350,9 +302,7 @@ impl MapBuilder {
         if let Some(first) = self.find(&key.value) {
             let first = self.entries[first].0.span;
             let message = format!("the key {:?} stands twice", key.value);
-            findings
-                .add(codes::DUPLICATE_KEY, key.span, message)
-                .other(first, "first here");
+            findings.add(codes::DUPLICATE_KEY, key.span, message).other(first, "first here");
         } else if key.value != "_comment" {
             if !self.index.is_empty() {
                 self.index.insert(key.value.clone(), self.entries.len());
@@ -368,10 +318,7 @@ impl MapBuilder {
     fn find(&self, key: &str) -> Option<usize> {
         match self.index.is_empty() {
             false => self.index.get(key).copied(),
-            true => self
-                .entries
-                .iter()
-                .position(|(other, _)| other.value == key),
+            true => self.entries.iter().position(|(other, _)| other.value == key),
         }
     }
 }

@@ -89,28 +89,19 @@ pub fn parse(text: &str) -> Result<PublicKey, &'static str> {
         return Err("its body does not begin as a key of this type does");
     };
     let bare = rest.trim_end_matches('=');
-    if !bare
-        .bytes()
-        .all(|c| c.is_ascii_alphanumeric() || c == b'/' || c == b'+')
-    {
+    if !bare.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'/' || c == b'+') {
         return Err("its body has a character that base64 does not have");
     }
     if !form.body.contains(&bare.len()) || !form.padding.contains(&(rest.len() - bare.len())) {
         return Err("its body does not have the length of a key of this type");
     }
     let flaw = flaw(form.kind, body);
-    Ok(PublicKey {
-        text: text.to_owned(),
-        kind: form.kind,
-        flaw,
-    })
+    Ok(PublicKey { text: text.to_owned(), kind: form.kind, flaw })
 }
 
 /// Whether an option may be written before a key: `[a-zA-Z=@.,"-]*`.
 pub fn option_is_fine(option: &str) -> bool {
-    option
-        .bytes()
-        .all(|c| c.is_ascii_alphabetic() || b"=@.,\"-".contains(&c))
+    option.bytes().all(|c| c.is_ascii_alphabetic() || b"=@.,\"-".contains(&c))
 }
 
 fn flaw(kind: KeyKind, body: &str) -> Option<Flaw> {
@@ -154,9 +145,7 @@ fn ed25519_flaw(point: &[u8]) -> Option<Flaw> {
 
 fn rsa_flaw(exponent: &[u8], modulus: &[u8]) -> Option<Flaw> {
     let modulus = modulus.strip_prefix(&[0]).unwrap_or(modulus);
-    let zeros = modulus
-        .first()
-        .map_or(0, |byte| byte.leading_zeros() as usize);
+    let zeros = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
     let bits = modulus.len() * 8 - zeros.min(modulus.len() * 8);
     if exponent == [1] || exponent.is_empty() || exponent.last().is_some_and(|e| e % 2 == 0) {
         return Some(Flaw::Unusable("its exponent is not odd and above 1"));

@@ -139,10 +139,7 @@ impl Tunnel {
     /// The port on relays of one of its tunnels: 10000 × prefix + its own port.
     pub fn relay_port(&self, reverse: &Reverse) -> u16 {
         // At most 5 × 10000 + 9999, since both are checked when they are read.
-        reverse
-            .prefix
-            .saturating_mul(10_000)
-            .saturating_add(self.port.value)
+        reverse.prefix.saturating_mul(10_000).saturating_add(self.port.value)
     }
 }
 

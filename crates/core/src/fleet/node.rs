@@ -18,12 +18,8 @@ pub struct Limits {
 }
 
 /// The limits that [`super::load`] uses.
-pub const LIMITS: Limits = Limits {
-    bytes: 64 << 20,
-    depth: 64,
-    nodes: 2_000_000,
-    aliased: 100_000,
-};
+pub const LIMITS: Limits =
+    Limits { bytes: 64 << 20, depth: 64, nodes: 2_000_000, aliased: 100_000 };
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,11 +107,7 @@ impl Node {
     pub fn into_texts(self, what: &str, findings: &mut Findings) -> Option<Vec<Located<String>>> {
         let list = self.into_list(what, findings)?;
         let each = format!("each value of {what}");
-        Some(
-            list.into_iter()
-                .filter_map(|node| node.into_text(&each, findings))
-                .collect(),
-        )
+        Some(list.into_iter().filter_map(|node| node.into_text(&each, findings)).collect())
     }
 
     /// The truth value; otherwise a finding.
@@ -159,11 +151,7 @@ impl Fields {
     pub fn of(node: Node, what: impl Into<String>, findings: &mut Findings) -> Option<Self> {
         let what = what.into();
         let span = node.span;
-        Some(Self {
-            entries: node.into_map(&what, findings)?,
-            what,
-            span,
-        })
+        Some(Self { entries: node.into_map(&what, findings)?, what, span })
     }
 
     /// What the map is called in findings.
@@ -219,14 +207,9 @@ pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if known.len() > 3000 {
         return None;
     }
-    let alike = known
-        .iter()
-        .filter(|candidate| candidate.len().abs_diff(name.len()) <= 2);
+    let alike = known.iter().filter(|candidate| candidate.len().abs_diff(name.len()) <= 2);
     let close = alike.map(|candidate| (distance(name, candidate), *candidate));
-    close
-        .filter(|(edits, _)| *edits <= 2)
-        .min()
-        .map(|(_, candidate)| candidate)
+    close.filter(|(edits, _)| *edits <= 2).min().map(|(_, candidate)| candidate)
 }
 
 /// Edit distance (Levenshtein) of two short names; long ones count as far.

@@ -23,11 +23,7 @@ pub(super) fn tunnel(fleet: &Fleet) -> Vec<String> {
             format!("restrict,port-forwarding,permitlisten=\"{port}\"")
         });
         let listen: Vec<String> = listen.collect();
-        lines.push(format!(
-            "{} {} tunnel@{host}",
-            listen.join(","),
-            key.value.text
-        ));
+        lines.push(format!("{} {} tunnel@{host}", listen.join(","), key.value.text));
     }
     lines.sort_by_cached_key(|line| natural_key(line));
     lines
@@ -49,10 +45,7 @@ pub(super) fn tunneller(fleet: &Fleet, resolver: &Resolver<'_>) -> Vec<String> {
         }
         for (user, ways) in &access.people {
             if profile_of(ways).is_some_and(|profile| profile.rights().tunnel) {
-                let reached = tunnel
-                    .reverse
-                    .values()
-                    .map(|reverse| tunnel.relay_port(reverse));
+                let reached = tunnel.reverse.values().map(|reverse| tunnel.relay_port(reverse));
                 match ports.get_mut(*user) {
                     Some(all) => all.extend(reached),
                     None => drop(ports.insert((*user).clone(), reached.collect())),
@@ -69,11 +62,9 @@ pub(super) fn tunneller(fleet: &Fleet, resolver: &Resolver<'_>) -> Vec<String> {
         let mut start = vec!["restrict,port-forwarding".to_owned()];
         match ports.len() > MOST_PORTS {
             true => start.push("permitopen=\"localhost:*\"".to_owned()),
-            false => start.extend(
-                ports
-                    .iter()
-                    .map(|port| format!("permitopen=\"localhost:{port}\"")),
-            ),
+            false => {
+                start.extend(ports.iter().map(|port| format!("permitopen=\"localhost:{port}\"")))
+            }
         }
         if let Some(day) = fleet.expiry(user) {
             start.push(format!("expiry-time=\"{}\"", day.strftime("%Y%m%d")));
@@ -101,15 +92,9 @@ fn restricts(option: &str) -> bool {
         "no-",
     ];
     // One text may hold several options; with a comma outside quotes the first name does not speak for all.
-    let name = option
-        .split(['=', '"'])
-        .next()
-        .unwrap_or("")
-        .to_ascii_lowercase();
+    let name = option.split(['=', '"']).next().unwrap_or("").to_ascii_lowercase();
     let one = !outside_quotes(option).contains(',');
-    one && FINE
-        .iter()
-        .any(|fine| name == *fine || (fine.ends_with('-') && name.starts_with(fine)))
+    one && FINE.iter().any(|fine| name == *fine || (fine.ends_with('-') && name.starts_with(fine)))
 }
 
 fn outside_quotes(option: &str) -> String {

@@ -12,20 +12,14 @@ pub fn app_configs(fleet: &Fleet) -> String {
     let mut hosts: BTreeMap<&str, BTreeMap<&str, &FileEntry>> = BTreeMap::new();
     for (name, entry) in &fleet.configs {
         for server in &entry.servers {
-            let tunnel = server
-                .value
-                .parse()
-                .ok()
-                .and_then(|host| fleet.tunnels.get(&host));
+            let tunnel = server.value.parse().ok().and_then(|host| fleet.tunnels.get(&host));
             if tunnel.is_none_or(|tunnel| tunnel.generate_configs) {
                 hosts.entry(&server.value).or_default().insert(name, entry);
             }
         }
     }
     let hosts = hosts.into_iter().map(|(host, configs)| {
-        let configs = configs
-            .into_iter()
-            .map(|(name, entry)| (name, config(entry)));
+        let configs = configs.into_iter().map(|(name, entry)| (name, config(entry)));
         (host, Out::Map(configs.collect()))
     });
     emit::document(&Out::Map(hosts.collect()))
@@ -37,10 +31,7 @@ fn config(entry: &FileEntry) -> Out<'_> {
         Some(Content::Other(value)) => Out::Plain(plain(value)),
         None => Out::Plain("null".to_owned()),
     };
-    Out::Map(vec![
-        ("content", content),
-        ("path", Out::Text(&entry.path.value)),
-    ])
+    Out::Map(vec![("content", content), ("path", Out::Text(&entry.path.value))])
 }
 
 /// A text as the only value of a YAML document, as the generated file would write it.
@@ -77,11 +68,7 @@ fn float(number: f64) -> String {
         return format!("{digits}{point}e{sign}{:02}", exponent.abs());
     }
     let plain = format!("{number}");
-    if plain.contains('.') {
-        plain
-    } else {
-        format!("{plain}.0")
-    }
+    if plain.contains('.') { plain } else { format!("{plain}.0") }
 }
 
 /// A key that sorts texts as people do: digits within them as numbers.
@@ -89,16 +76,12 @@ pub fn natural_key(text: &str) -> Vec<(String, u128)> {
     let mut parts = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
-        let word = rest
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(rest.len());
+        let word = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
         let (before, after) = rest.split_at(word);
         // A leading zero is a number of its own.
         let end = match after.starts_with('0') {
             true => 1,
-            false => after
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(after.len()),
+            false => after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len()),
         };
         let (number, after) = after.split_at(end);
         parts.push((before.to_owned(), number.parse().unwrap_or(u128::MAX)));

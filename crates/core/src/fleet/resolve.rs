@@ -26,10 +26,7 @@ pub struct Resolved {
 /// Resolves all hosts that have a file.
 pub fn resolve(fleet: &Fleet) -> Resolved {
     let resolver = Resolver::new(fleet);
-    let mut resolved = Resolved {
-        plans: BTreeMap::new(),
-        findings: Vec::new(),
-    };
+    let mut resolved = Resolved { plans: BTreeMap::new(), findings: Vec::new() };
     for host in fleet.hosts.keys() {
         match resolver.host(host) {
             Ok(plan) => {
@@ -60,9 +57,7 @@ impl<'a> Resolver<'a> {
     /// Prepares what hosts share.
     pub fn new(fleet: &'a Fleet) -> Self {
         let waves = fleet.waves.as_ref();
-        let wave_lists = waves
-            .into_iter()
-            .flat_map(|waves| waves.waves.iter().enumerate());
+        let wave_lists = waves.into_iter().flat_map(|waves| waves.waves.iter().enumerate());
         let staging = waves.into_iter().flat_map(|waves| &waves.staging);
         Self {
             fleet,
@@ -99,10 +94,7 @@ impl<'a> Resolver<'a> {
         };
         let tunnel = self.fleet.tunnels.get(host);
         let name = host.as_str();
-        let wave = self
-            .waves
-            .get(name)
-            .and_then(|at| Waves::NAMES[*at].parse().ok());
+        let wave = self.waves.get(name).and_then(|at| Waves::NAMES[*at].parse().ok());
         let is_relay = self.relays.keys().any(|relay| relay.as_str() == name);
         let services = self.fleet.services.as_ref();
         let services = services.map(|all| all.get(host).into_iter().flatten().cloned().collect());
@@ -110,15 +102,9 @@ impl<'a> Resolver<'a> {
             host: host.clone(),
             kind: declared.kind,
             wave,
-            branch: if self.staging.contains(name) {
-                Branch::Staging
-            } else {
-                Branch::Main
-            },
+            branch: if self.staging.contains(name) { Branch::Staging } else { Branch::Main },
             access: self.access(&access),
-            tunnel: tunnel
-                .filter(|tunnel| tunnel.port.value != 0)
-                .map(tunnel_plan),
+            tunnel: tunnel.filter(|tunnel| tunnel.port.value != 0).map(tunnel_plan),
             relays: self.relays.clone(),
             relay_keys: is_relay.then(|| self.relay_keys()),
             configs: self.configs(host, tunnel),
@@ -136,15 +122,7 @@ impl<'a> Resolver<'a> {
             let via = ways.iter().map(|way| way.via.clone()).collect();
             let keys = self.keys_of(user);
             let expires = self.fleet.expiry(user);
-            people.insert(
-                (*user).clone(),
-                Access {
-                    profile,
-                    via,
-                    keys,
-                    expires,
-                },
-            );
+            people.insert((*user).clone(), Access { profile, via, keys, expires });
         }
         people
     }
@@ -163,13 +141,7 @@ impl<'a> Resolver<'a> {
                 Some(Content::Other(value)) => render::plain(value).into(),
                 None => continue,
             };
-            configs.insert(
-                (*name).clone(),
-                AppConfig {
-                    path: entry.path.value.clone(),
-                    content,
-                },
-            );
+            configs.insert((*name).clone(), AppConfig { path: entry.path.value.clone(), content });
         }
         configs
     }
@@ -191,12 +163,8 @@ impl<'a> Resolver<'a> {
         let mut findings = Findings::default();
         if !self.fleet.hosts.contains_key(host) {
             let span = self.fleet.tunnels.get(host).map(|tunnel| tunnel.span);
-            let span = span.or(self
-                .fleet
-                .people
-                .per_host
-                .get(host.as_str())
-                .map(|entry| entry.span));
+            let span =
+                span.or(self.fleet.people.per_host.get(host.as_str()).map(|entry| entry.span));
             let message = format!("the host {host} has no file under hosts/");
             match span {
                 Some(span) => findings.add(codes::PER_HOST_UNKNOWN, span, message),
@@ -214,10 +182,7 @@ impl<'a> Resolver<'a> {
     pub fn relay_keys(&self) -> Arc<RelayKeys> {
         let make = || {
             let tunneller = super::relay_keys::tunneller(self.fleet, self);
-            Arc::new(RelayKeys {
-                tunnel: super::relay_keys::tunnel(self.fleet),
-                tunneller,
-            })
+            Arc::new(RelayKeys { tunnel: super::relay_keys::tunnel(self.fleet), tunneller })
         };
         self.relay_keys.get_or_init(make).clone()
     }
@@ -226,19 +191,14 @@ impl<'a> Resolver<'a> {
 impl Fleet {
     /// The first day on which a person's accounts are closed; none for ever, and for global admins.
     pub fn expiry(&self, user: &UserName) -> Option<jiff::civil::Date> {
-        let global = self
-            .people
-            .global_admins
-            .iter()
-            .any(|admin| admin.value == *user);
+        let global = self.people.global_admins.iter().any(|admin| admin.value == *user);
         let date = self.people.expires.get(user).map(|date| date.value);
         date.filter(|_| !global)
     }
 
     /// Whether a host of this name has a file.
     pub fn has_host(&self, name: &str) -> bool {
-        name.parse()
-            .is_ok_and(|host: HostName| self.hosts.contains_key(&host))
+        name.parse().is_ok_and(|host: HostName| self.hosts.contains_key(&host))
     }
 
     /// Some place, for findings that have none of their own.
@@ -251,10 +211,8 @@ impl Fleet {
 fn tunnel_plan(tunnel: &Tunnel) -> TunnelPlan {
     let port = tunnel.port.value;
     let reverse = tunnel.reverse.iter().map(|(name, reverse)| {
-        let forwarded = ReverseTunnel {
-            relay_port: tunnel.relay_port(reverse),
-            local_port: reverse.port,
-        };
+        let forwarded =
+            ReverseTunnel { relay_port: tunnel.relay_port(reverse), local_port: reverse.port };
         (name.clone(), forwarded)
     });
     TunnelPlan {
@@ -278,16 +236,11 @@ fn all_keys(fleet: &Fleet) -> HashMap<&UserName, Arc<[AuthorizedKey]>> {
     for tunnel in fleet.tunnels.values() {
         let Some(key) = &tunnel.key else { continue };
         for user in &tunnel.copy_key_to {
-            let copied = AuthorizedKey {
-                options: Vec::new(),
-                key: key.value.text.clone(),
-            };
+            let copied = AuthorizedKey { options: Vec::new(), key: key.value.text.clone() };
             keys.entry(&user.value).or_default().push(copied);
         }
     }
-    keys.into_iter()
-        .map(|(user, list)| (user, list.into()))
-        .collect()
+    keys.into_iter().map(|(user, list)| (user, list.into())).collect()
 }
 
 fn relays(fleet: &Fleet) -> BTreeMap<Name, Relay> {
@@ -299,12 +252,7 @@ fn relays(fleet: &Fleet) -> BTreeMap<Name, Relay> {
         ports: server.ports.clone(),
         public_key: key.value.text.clone(),
     };
-    fleet
-        .relays
-        .servers
-        .iter()
-        .map(|(name, server)| (name.clone(), relay(server)))
-        .collect()
+    fleet.relays.servers.iter().map(|(name, server)| (name.clone(), relay(server))).collect()
 }
 
 fn by_server(entries: &BTreeMap<String, super::model::FileEntry>) -> HashMap<&str, Vec<&String>> {

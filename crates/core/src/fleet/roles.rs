@@ -38,12 +38,7 @@ struct Step<'a> {
 impl<'a> Step<'a> {
     fn before(role: &'a str, next: Option<Rc<Step<'a>>>) -> Rc<Self> {
         let length = 1 + next.as_ref().map_or(0, |step| step.length);
-        Rc::new(Self {
-            role,
-            length,
-            path: OnceCell::new(),
-            next,
-        })
+        Rc::new(Self { role, length, path: OnceCell::new(), next })
     }
 }
 
@@ -111,11 +106,7 @@ pub(super) struct Roles<'a> {
 impl<'a> Roles<'a> {
     /// Expands all roles, those first that need no other.
     pub fn new(people: &'a People) -> Self {
-        let mut roles = Self {
-            people,
-            expansions: HashMap::new(),
-            used: HashSet::new(),
-        };
+        let mut roles = Self { people, expansions: HashMap::new(), used: HashSet::new() };
         roles.expand_all();
         roles.used = roles.reached(people.per_host.values().flat_map(mentions));
         roles
@@ -135,12 +126,7 @@ impl<'a> Roles<'a> {
         for (entry, used) in hosts.chain(roles) {
             let missing = |(role, _): &(&str, Span)| !self.people.roles.contains_key(*role);
             for (role, span) in mentions(entry).filter(missing) {
-                problems.push(Problem {
-                    span,
-                    role,
-                    circle: Vec::new(),
-                    used,
-                });
+                problems.push(Problem { span, role, circle: Vec::new(), used });
             }
         }
         self.circles(&mut problems);
@@ -189,19 +175,10 @@ impl<'a> Roles<'a> {
         for grant in &entry.enable {
             let (user, profile) = (&grant.user.value, &grant.profile.value);
             let span = grant.profile.span;
-            all.given.push(Given {
-                user,
-                profile,
-                span,
-                way: own_way.clone(),
-                replaced: None,
-            });
+            all.given.push(Given { user, profile, span, way: own_way.clone(), replaced: None });
         }
         let plain = entry.roles.iter().map(|role| (role, None));
-        let replaced = entry
-            .roles_with_profile
-            .iter()
-            .map(|(role, by)| (role, Some(by)));
+        let replaced = entry.roles_with_profile.iter().map(|(role, by)| (role, Some(by)));
         for (role, by) in plain.chain(replaced) {
             let Some(below) = self.expansions.get(role.value.as_str()) else {
                 all.broken = true;
@@ -260,12 +237,7 @@ impl<'a> Roles<'a> {
                 if let Some(at) = on_path.get(child) {
                     let circle: Vec<&str> = path[*at..].iter().map(|(role, _)| *role).collect();
                     let used = self.used.contains(child);
-                    problems.push(Problem {
-                        span,
-                        role: child,
-                        circle,
-                        used,
-                    });
+                    problems.push(Problem { span, role: child, circle, used });
                 } else if !done.contains(child) && !self.expansions.contains_key(child) {
                     on_path.insert(child, path.len());
                     path.push((child, self.children(child)));
@@ -277,19 +249,14 @@ impl<'a> Roles<'a> {
     fn children(&self, role: &str) -> Vec<(&'a str, Span)> {
         let entry = self.people.roles.get(role);
         let all = entry.into_iter().flat_map(mentions);
-        all.filter(|(role, _)| self.people.roles.contains_key(*role))
-            .collect()
+        all.filter(|(role, _)| self.people.roles.contains_key(*role)).collect()
     }
 }
 
 /// Every role that an entry mentions, with the place.
 pub(super) fn mentions(entry: &Entry) -> impl Iterator<Item = (&str, Span)> {
     let replaced = entry.roles_with_profile.iter().map(|(role, _)| role);
-    entry
-        .roles
-        .iter()
-        .chain(replaced)
-        .map(|role| (role.value.as_str(), role.span))
+    entry.roles.iter().chain(replaced).map(|role| (role.value.as_str(), role.span))
 }
 
 /// Sorts by person and profile, and keeps the shortest ways of each.

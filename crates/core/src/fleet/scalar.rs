@@ -5,9 +5,7 @@ use super::node::Value;
 /// The value of a plain scalar.
 pub fn resolve(text: &str) -> Value {
     let tags: [fn(&str) -> Option<Value>; 5] = [null, boolean, int, float, time];
-    tags.iter()
-        .find_map(|tag| tag(text))
-        .unwrap_or_else(|| Value::Text(text.to_owned()))
+    tags.iter().find_map(|tag| tag(text)).unwrap_or_else(|| Value::Text(text.to_owned()))
 }
 
 /// Whether a plain scalar would be read as something else than this text, so that it has to be quoted.
@@ -115,9 +113,9 @@ fn sixties(digits: &str) -> bool {
 /// The value of digits to the base of 60; none if they are none, or too many.
 fn base60(digits: &str) -> Option<i128> {
     let digits = digits.replace('_', "");
-    digits.split(':').try_fold(0_i128, |value, part| {
-        value.checked_mul(60)?.checked_add(part.parse().ok()?)
-    })
+    digits
+        .split(':')
+        .try_fold(0_i128, |value, part| value.checked_mul(60)?.checked_add(part.parse().ok()?))
 }
 
 /// `1.5`, `1.`, `.5`, `1.5e+3`, `1:30.5`, `.inf`, `.nan`; an exponent needs its sign.
@@ -187,9 +185,7 @@ fn time(text: &str) -> Option<Value> {
     if rest.len() + split + 1 != text.len() && !matches!(&text[split..=split], " " | "\t") {
         return None;
     }
-    let clock_end = rest
-        .find(|c: char| !matches!(c, '0'..='9' | ':' | '.'))
-        .unwrap_or(rest.len());
+    let clock_end = rest.find(|c: char| !matches!(c, '0'..='9' | ':' | '.')).unwrap_or(rest.len());
     let clock = clock(&rest[..clock_end])?;
     let zone = zone(rest[clock_end..].trim_start_matches([' ', '\t']))?;
     Some(Value::Time(format!("{day} {clock}{zone}")))
@@ -209,10 +205,7 @@ fn date(text: &str) -> Option<(String, bool)> {
         return None;
     }
     let (m, d): (u8, u8) = (month.parse().ok()?, day.parse().ok()?);
-    Some((
-        format!("{year}-{m:02}-{d:02}"),
-        month.len() == 2 && day.len() == 2,
-    ))
+    Some((format!("{year}-{m:02}-{d:02}"), month.len() == 2 && day.len() == 2))
 }
 
 /// `H:MM:SS[.fraction]` as Python's isoformat writes it: microseconds, or none if they are zero.
@@ -233,11 +226,7 @@ fn clock(text: &str) -> Option<String> {
         return None;
     }
     let micro: String = fraction.chars().chain("000000".chars()).take(6).collect();
-    let fraction = if micro == "000000" {
-        String::new()
-    } else {
-        format!(".{micro}")
-    };
+    let fraction = if micro == "000000" { String::new() } else { format!(".{micro}") };
     Some(format!("{hour:0>2}:{minute}:{second}{fraction}"))
 }
 

@@ -55,7 +55,6 @@ impl Sources {
             return false;
         };
         let name = rest.strip_prefix("ubuntu/").unwrap_or(rest);
-        name.strip_suffix(".nix")
-            .is_some_and(|stem| !stem.is_empty() && !stem.contains('/'))
+        name.strip_suffix(".nix").is_some_and(|stem| !stem.is_empty() && !stem.contains('/'))
     }
 }

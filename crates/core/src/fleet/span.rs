@@ -18,12 +18,7 @@ pub struct Span {
 impl Span {
     /// A whole file.
     pub fn whole(file: FileId) -> Self {
-        Self {
-            file,
-            line: 0,
-            column: 0,
-            length: 0,
-        }
+        Self { file, line: 0, column: 0, length: 0 }
     }
 }
 

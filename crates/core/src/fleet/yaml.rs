@@ -17,11 +17,7 @@ use super::span::{FileId, Located, Span};
 /// Reads a file. A finding and none if it cannot be read; duplicate keys are findings, and the first is kept.
 pub fn parse(text: &str, file: FileId, limits: Limits, findings: &mut Findings) -> Option<Node> {
     if text.len() > limits.bytes {
-        let message = format!(
-            "the file has {} bytes; {} are allowed",
-            text.len(),
-            limits.bytes
-        );
+        let message = format!("the file has {} bytes; {} are allowed", text.len(), limits.bytes);
         findings.file(codes::LIMIT, file, message);
         return None;
     }
@@ -44,11 +40,7 @@ pub fn parse(text: &str, file: FileId, limits: Limits, findings: &mut Findings) 
     };
     match reader.document() {
         Ok(node) => Some(node),
-        Err(Stop {
-            code,
-            span,
-            message,
-        }) => {
+        Err(Stop { code, span, message }) => {
             findings.add(code, span, message);
             None
         }
@@ -86,12 +78,7 @@ type Spanned<'a> = (Event<'a>, Span);
 
 impl<'a> Reader<'a, '_> {
     fn document(&mut self) -> Result<Node, Stop> {
-        let start = Span {
-            file: self.file,
-            line: 1,
-            column: 1,
-            length: 0,
-        };
+        let start = Span { file: self.file, line: 1, column: 1, length: 0 };
         let mut root = None;
         loop {
             let (event, span) = self.next()?;
@@ -108,10 +95,7 @@ impl<'a> Reader<'a, '_> {
                 event => root = Some(self.node(event, span, 0)?),
             }
         }
-        Ok(root.unwrap_or(Node {
-            span: start,
-            value: Value::Null,
-        }))
+        Ok(root.unwrap_or(Node { span: start, value: Value::Null }))
     }
 
     fn next(&mut self) -> Result<Spanned<'a>, Stop> {
@@ -125,21 +109,11 @@ impl<'a> Reader<'a, '_> {
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, Stop> {
         self.nodes += 1;
         if self.nodes > self.limits.nodes || depth > self.limits.depth {
-            let what = if depth > self.limits.depth {
-                "levels"
-            } else {
-                "values"
-            };
-            return Err(stop(
-                codes::LIMIT,
-                span,
-                &format!("the file has too many {what}"),
-            ));
+            let what = if depth > self.limits.depth { "levels" } else { "values" };
+            return Err(stop(codes::LIMIT, span, &format!("the file has too many {what}")));
         }
         let before = self.nodes;
-        let tag = event
-            .tag()
-            .map(|tag| tag.core_suffix().unwrap_or("").to_owned());
+        let tag = event.tag().map(|tag| tag.core_suffix().unwrap_or("").to_owned());
         let anchor = event.anchor_id();
         if let Some(id) = anchor {
             self.open.push(id);
@@ -163,19 +137,9 @@ impl<'a> Reader<'a, '_> {
             let size = self.nodes - before + 1;
             self.kept += size;
             if self.kept > self.limits.nodes {
-                return Err(stop(
-                    codes::LIMIT,
-                    span,
-                    "anchors stand for too many values",
-                ));
+                return Err(stop(codes::LIMIT, span, "anchors stand for too many values"));
             }
-            self.anchors.insert(
-                id,
-                Anchored {
-                    node: node.clone(),
-                    size,
-                },
-            );
+            self.anchors.insert(id, Anchored { node: node.clone(), size });
         }
         Ok(node)
     }
@@ -193,10 +157,7 @@ impl<'a> Reader<'a, '_> {
         if self.aliased > self.limits.aliased || self.nodes > self.limits.nodes {
             return Err(stop(codes::LIMIT, span, "aliases repeat too many values"));
         }
-        Ok(Node {
-            span,
-            value: anchored.node.value.clone(),
-        })
+        Ok(Node { span, value: anchored.node.value.clone() })
     }
 
     fn list(&mut self, depth: usize) -> Result<Value, Stop> {
@@ -229,11 +190,8 @@ impl<'a> Reader<'a, '_> {
         }
         // Own keys win over merged ones, and earlier merged ones over later.
         if !merged.is_empty() {
-            let mut names: HashSet<String> = own
-                .entries
-                .iter()
-                .map(|(key, _)| key.value.clone())
-                .collect();
+            let mut names: HashSet<String> =
+                own.entries.iter().map(|(key, _)| key.value.clone()).collect();
             merged.retain(|(key, _)| names.insert(key.value.clone()));
             own.entries.extend(merged);
         }
@@ -243,11 +201,7 @@ impl<'a> Reader<'a, '_> {
     fn span(&self, span: &granit_parser::Span) -> Span {
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let one_line = span.start.line() == span.end.line();
-        let length = if one_line {
-            span.end.col().saturating_sub(span.start.col())
-        } else {
-            1
-        };
+        let length = if one_line { span.end.col().saturating_sub(span.start.col()) } else { 1 };
         Span {
             file: self.file,
             line: number(span.start.line()),
@@ -264,11 +218,7 @@ impl<'a> Reader<'a, '_> {
 }
 
 fn stop(code: Code, span: Span, message: &str) -> Stop {
-    Stop {
-        code,
-        span,
-        message: message.to_owned(),
-    }
+    Stop { code, span, message: message.to_owned() }
 }
 
 fn scalar_value(
@@ -317,11 +267,7 @@ fn merge_entries(node: Node) -> Result<Entries, Stop> {
             }
             Ok(all)
         }
-        _ => Err(stop(
-            codes::SYNTAX,
-            node.span,
-            "`<<` takes a map or a list of maps",
-        )),
+        _ => Err(stop(codes::SYNTAX, node.span, "`<<` takes a map or a list of maps")),
     }
 }
 
@@ -330,10 +276,8 @@ fn key_text(key: Node) -> Result<Located<String>, Stop> {
     match key.value {
         Value::Text(text) => Ok(Located::new(text, key.span)),
         other => {
-            let message = format!(
-                "a key has to be a text, and is {}; put it in quotes",
-                other.kind()
-            );
+            let message =
+                format!("a key has to be a text, and is {}; put it in quotes", other.kind());
             Err(stop(codes::WRONG_TYPE, key.span, &message))
         }
     }

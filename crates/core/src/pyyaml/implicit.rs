@@ -122,12 +122,7 @@ struct Scan<'a>(&'a [u8]);
 
 impl Scan<'_> {
     fn digits(&mut self, least: usize, most: usize) -> bool {
-        let count = self
-            .0
-            .iter()
-            .take(most)
-            .take_while(|b| b.is_ascii_digit())
-            .count();
+        let count = self.0.iter().take(most).take_while(|b| b.is_ascii_digit()).count();
         self.0 = &self.0[count..];
         count >= least
     }
@@ -143,11 +138,7 @@ impl Scan<'_> {
     }
 
     fn blanks(&mut self) -> usize {
-        let count = self
-            .0
-            .iter()
-            .take_while(|b| matches!(b, b' ' | b'\t'))
-            .count();
+        let count = self.0.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
         self.0 = &self.0[count..];
         count
     }

@@ -5,9 +5,7 @@ use super::{Place, Strings, WIDTH, Writer, implicit};
 /// What YAML takes for a line break.
 const BREAKS: [char; 4] = ['\n', '\u{85}', '\u{2028}', '\u{2029}'];
 /// What ends a word for the rules about `:` and `#`.
-const BLANKS: [char; 8] = [
-    '\0', ' ', '\t', '\r', '\n', '\u{85}', '\u{2028}', '\u{2029}',
-];
+const BLANKS: [char; 8] = ['\0', ' ', '\t', '\r', '\n', '\u{85}', '\u{2028}', '\u{2029}'];
 
 pub(super) fn has_break(text: &str) -> bool {
     text.contains(BREAKS)
@@ -31,11 +29,7 @@ struct Allowed {
 fn allowed(text: &str) -> Allowed {
     let printable = text.chars().all(|c| c == '\n' || (' '..='~').contains(&c));
     if !printable || text.contains(" \n") {
-        return Allowed {
-            plain: false,
-            single: false,
-            block: false,
-        };
+        return Allowed { plain: false, single: false, block: false };
     }
     let single = !text.contains("\n ");
     let edges = [text.chars().next(), text.chars().next_back()];

@@ -28,18 +28,8 @@ pub fn host_keys(
         }
     };
     vec![
-        secret(
-            format!("{host}-encryption-key"),
-            "keyfile",
-            key,
-            vec![host.to_owned()],
-        ),
-        secret(
-            format!("{host}-recovery-encryption-key"),
-            "recovery-keyfile",
-            recovery,
-            Vec::new(),
-        ),
+        secret(format!("{host}-encryption-key"), "keyfile", key, vec![host.to_owned()]),
+        secret(format!("{host}-recovery-encryption-key"), "recovery-keyfile", recovery, Vec::new()),
     ]
 }
 
@@ -52,17 +42,10 @@ pub fn add(
     text: &str,
     new: &[MasterSecret],
 ) -> Result<Zeroizing<String>, Vec<Problem>> {
-    let old = if text.trim().is_empty() {
-        Vec::new()
-    } else {
-        master::parse(file, text)?
-    };
+    let old = if text.trim().is_empty() { Vec::new() } else { master::parse(file, text)? };
     let twice = |secret: &&MasterSecret| new.iter().any(|other| other.name == secret.name);
-    let problems: Vec<Problem> = old
-        .iter()
-        .filter(twice)
-        .map(|secret| exists(file, secret))
-        .collect();
+    let problems: Vec<Problem> =
+        old.iter().filter(twice).map(|secret| exists(file, secret)).collect();
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -70,20 +53,15 @@ pub fn add(
     let reads_back = |text: &Zeroizing<String>| match master::parse(file, text) {
         Ok(read) => {
             read.len() == all.len()
-                && all
-                    .iter()
-                    .all(|secret| read.iter().any(|other| same(secret, other)))
+                && all.iter().all(|secret| read.iter().any(|other| same(secret, other)))
         }
         Err(_) => false,
     };
     if let Some(first) = old.first() {
         let line = text.lines().nth(first.line - 1).unwrap_or_default();
         let indent = &line[..line.len() - line.trim_start().len()];
-        let appended = append(
-            text,
-            indent,
-            &Zeroizing::new(pyyaml::safe_dump(&section(new.iter()))),
-        );
+        let appended =
+            append(text, indent, &Zeroizing::new(pyyaml::safe_dump(&section(new.iter()))));
         if reads_back(&appended) {
             return Ok(appended);
         }
@@ -94,11 +72,7 @@ pub fn add(
         return Ok(whole);
     }
     let message = "the secrets could not be added; add them with `afield secrets edit`".to_owned();
-    Err(vec![Problem {
-        file: file.to_owned(),
-        line: 1,
-        message,
-    }])
+    Err(vec![Problem { file: file.to_owned(), line: 1, message }])
 }
 
 fn exists(file: &str, secret: &MasterSecret) -> Problem {
@@ -106,11 +80,7 @@ fn exists(file: &str, secret: &MasterSecret) -> Problem {
         "secret `{}` is there already; remove it first if it shall be replaced",
         secret.name
     );
-    Problem {
-        file: file.to_owned(),
-        line: secret.line,
-        message,
-    }
+    Problem { file: file.to_owned(), line: secret.line, message }
 }
 
 fn same(a: &MasterSecret, b: &MasterSecret) -> bool {

@@ -85,11 +85,7 @@ fn open(
     }
     let binary = dearmor(file)?;
     let header = header::parse(&binary)?;
-    let key = header
-        .stanzas
-        .iter()
-        .find_map(unwrap)
-        .ok_or(AgeError::NotForKey)?;
+    let key = header.stanzas.iter().find_map(unwrap).ok_or(AgeError::NotForKey)?;
     if !header.is_authentic(&key) {
         return Err(AgeError::Changed);
     }
@@ -114,15 +110,9 @@ fn dearmor(file: &[u8]) -> Result<Vec<u8>, AgeError> {
     if file.starts_with(header::VERSION.as_bytes()) {
         return Ok(file.to_vec());
     }
-    let text = std::str::from_utf8(file)
-        .map_err(|_| AgeError::NoAge)?
-        .trim();
+    let text = std::str::from_utf8(file).map_err(|_| AgeError::NoAge)?.trim();
     let body = text.strip_prefix(ARMOR_BEGIN).ok_or(AgeError::NoAge)?;
-    let body = body
-        .strip_suffix(ARMOR_END)
-        .ok_or(AgeError::Damaged("its last line is missing"))?;
+    let body = body.strip_suffix(ARMOR_END).ok_or(AgeError::Damaged("its last line is missing"))?;
     let lines: String = body.lines().map(str::trim_end).collect();
-    BASE64
-        .decode(lines.as_bytes())
-        .map_err(|_| AgeError::Damaged("it is no base64"))
+    BASE64.decode(lines.as_bytes()).map_err(|_| AgeError::Damaged("it is no base64"))
 }

@@ -17,10 +17,7 @@ pub(super) type Wrong = (usize, String);
 
 pub(super) fn read(name: &Node, body: &Node) -> Result<Entry, Wrong> {
     let Some(label) = name.text() else {
-        return Err((
-            name.line,
-            format!("the secret's name is {}, not text", name.describe()),
-        ));
+        return Err((name.line, format!("the secret's name is {}, not text", name.describe())));
     };
     if body.map().is_none() {
         let what = body.describe();
@@ -34,13 +31,7 @@ pub(super) fn read(name: &Node, body: &Node) -> Result<Entry, Wrong> {
             return Err((name.line, format!("secret `{label}` has no `{field}`")));
         };
         let wrong = || {
-            (
-                node.line,
-                format!(
-                    "`{field}` of secret `{label}` is {}, not text",
-                    node.describe()
-                ),
-            )
+            (node.line, format!("`{field}` of secret `{label}` is {}, not text", node.describe()))
         };
         Ok((node.line, node.text().ok_or_else(wrong)?))
     };
@@ -59,12 +50,8 @@ fn extract(label: &str, node: Option<&Node>) -> Result<Extract, Wrong> {
     let Some(node) = node else {
         return Ok(Extract::Absent);
     };
-    let wrong = || {
-        (
-            node.line,
-            format!("`default_extract` of secret `{label}` must be true or false"),
-        )
-    };
+    let wrong =
+        || (node.line, format!("`default_extract` of secret `{label}` must be true or false"));
     let Kind::Scalar { text, word } = &node.kind else {
         return Err(wrong());
     };

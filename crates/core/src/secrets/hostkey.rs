@@ -45,29 +45,21 @@ impl HostPublic {
             return Err(KeyError::Damaged("public"));
         };
         if kind != "ssh-ed25519" {
-            return Err(
-                if kind.contains(|c: char| !c.is_ascii_graphic()) || kind.len() > 40 {
-                    KeyError::Damaged("public")
-                } else {
-                    KeyError::Type(kind.to_owned())
-                },
-            );
+            return Err(if kind.contains(|c: char| !c.is_ascii_graphic()) || kind.len() > 40 {
+                KeyError::Damaged("public")
+            } else {
+                KeyError::Type(kind.to_owned())
+            });
         }
         let key = ssh_key::PublicKey::from_openssh(&format!("{kind} {body}"));
-        let bytes = key
-            .ok()
-            .and_then(|key| key.key_data().ed25519().map(|key| key.0));
+        let bytes = key.ok().and_then(|key| key.key_data().ed25519().map(|key| key.0));
         Self::from_bytes(&bytes.ok_or(KeyError::Damaged("public"))?)
     }
 
     /// Takes the 32 bytes of an ed25519 public key.
     pub fn from_bytes(bytes: &[u8; 32]) -> Result<Self, KeyError> {
         let key = VerifyingKey::from_bytes(bytes).map_err(|_| KeyError::Damaged("public"))?;
-        if key.is_weak() {
-            Err(KeyError::Weak)
-        } else {
-            Ok(Self(key))
-        }
+        if key.is_weak() { Err(KeyError::Weak) } else { Ok(Self(key)) }
     }
 
     /// The 32 bytes of the ed25519 key.
@@ -111,10 +103,7 @@ impl HostPrivate {
         if matches!(key.kdf(), ssh_key::Kdf::Bcrypt { rounds, .. } if *rounds > MAX_ROUNDS) {
             return Err(KeyError::Damaged("private"));
         }
-        Self::from_key(
-            &key.decrypt(passphrase)
-                .map_err(|_| KeyError::WrongPassphrase)?,
-        )
+        Self::from_key(&key.decrypt(passphrase).map_err(|_| KeyError::WrongPassphrase)?)
     }
 
     fn from_key(key: &ssh_key::PrivateKey) -> Result<Self, KeyError> {
@@ -134,9 +123,7 @@ impl HostPrivate {
 
     /// Takes the 32-byte seed of an ed25519 key.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self {
-            seed: Zeroizing::new(*seed),
-        }
+        Self { seed: Zeroizing::new(*seed) }
     }
 
     /// The public half.

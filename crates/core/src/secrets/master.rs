@@ -42,26 +42,15 @@ pub struct MasterSecret {
 impl std::fmt::Debug for MasterSecret {
     /// Shows the place and the hosts, not the content.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{}:{}: {} for {:?}",
-            self.file, self.line, self.name, self.servers
-        )
+        write!(f, "{}:{}: {} for {:?}", self.file, self.line, self.name, self.servers)
     }
 }
 
 /// Reads one decrypted file; `file` is its name for messages. Finds all problems, not just the first.
 pub fn parse(file: &str, text: &str) -> Result<Vec<MasterSecret>, Vec<Problem>> {
-    let problem = |line, message: String| Problem {
-        file: file.to_owned(),
-        line,
-        message,
-    };
+    let problem = |line, message: String| Problem { file: file.to_owned(), line, message };
     if text.len() > MAX_PLAINTEXT {
-        return Err(vec![problem(
-            1,
-            format!("the file is larger than {MAX_PLAINTEXT} bytes"),
-        )]);
+        return Err(vec![problem(1, format!("the file is larger than {MAX_PLAINTEXT} bytes"))]);
     }
     let root = yaml::parse(text).map_err(|error| vec![problem(error.line, error.message)])?;
     let section = section(&root).map_err(|(line, message)| vec![problem(line, message)])?;
@@ -78,15 +67,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<MasterSecret>, Vec<Problem>> 
         match entry::read(name, body)
             .and_then(|entry| Ok((servers(&entry.name, name.line, body)?, entry)))
         {
-            Ok((
-                servers,
-                Entry {
-                    name: label,
-                    path,
-                    content,
-                    extract,
-                },
-            )) => {
+            Ok((servers, Entry { name: label, path, content, extract })) => {
                 let (file, line) = (file.to_owned(), name.line);
                 secrets.push(MasterSecret {
                     name: label,
@@ -101,26 +82,16 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<MasterSecret>, Vec<Problem>> 
             Err((line, message)) => problems.push(problem(line, message)),
         }
     }
-    if problems.is_empty() {
-        Ok(secrets)
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(secrets) } else { Err(problems) }
 }
 
 fn section(root: &Node) -> Result<&[(Node, Node)], entry::Wrong> {
     let Some(section) = root.get("secrets") else {
-        return Err((
-            root.line,
-            "there is no map `secrets:` at the top of the file".to_owned(),
-        ));
+        return Err((root.line, "there is no map `secrets:` at the top of the file".to_owned()));
     };
     section.map().ok_or_else(|| {
         let what = section.describe();
-        (
-            section.line,
-            format!("`secrets:` holds {what}; write `secrets: {{}}` if there are none"),
-        )
+        (section.line, format!("`secrets:` holds {what}; write `secrets: {{}}` if there are none"))
     })
 }
 
@@ -134,10 +105,7 @@ fn servers(label: &str, line: usize, body: &Node) -> Result<Vec<String>, entry::
     let yaml::Kind::List(items) = &node.kind else {
         return Err((
             node.line,
-            format!(
-                "`servers` of secret `{label}` is {}, not a list",
-                node.describe()
-            ),
+            format!("`servers` of secret `{label}` is {}, not a list", node.describe()),
         ));
     };
     let mut servers: Vec<String> = Vec::new();
@@ -145,10 +113,7 @@ fn servers(label: &str, line: usize, body: &Node) -> Result<Vec<String>, entry::
         let wrong = || {
             (
                 item.line,
-                format!(
-                    "a server of secret `{label}` is {}, not a host name",
-                    item.describe()
-                ),
+                format!("a server of secret `{label}` is {}, not a host name", item.describe()),
             )
         };
         let host = item.text().ok_or_else(wrong)?;
@@ -170,11 +135,7 @@ pub fn duplicates(secrets: &[MasterSecret]) -> Vec<Problem> {
                 "secret `{name}` stands also in {}:{}; rename or remove one",
                 known.file, known.line
             );
-            problems.push(Problem {
-                file,
-                line,
-                message,
-            });
+            problems.push(Problem { file, line, message });
         } else {
             first.insert(&secret.name, secret);
         }

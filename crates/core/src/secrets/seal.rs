@@ -67,10 +67,8 @@ pub enum Skipped {
 
 /// Decides who gets what. All problems are found: unknown hosts, duplicate names, keys that cannot be sealed to.
 pub fn plan(hosts: &[Host], secrets: &[MasterSecret]) -> Result<Plan, Vec<Problem>> {
-    let known: BTreeMap<&str, &Host> = hosts
-        .iter()
-        .map(|host| (host.name.as_str(), host))
-        .collect();
+    let known: BTreeMap<&str, &Host> =
+        hosts.iter().map(|host| (host.name.as_str(), host)).collect();
     let mut problems = duplicates(secrets);
     let mut by_host: BTreeMap<&str, Vec<&MasterSecret>> = BTreeMap::new();
     for secret in secrets {
@@ -98,11 +96,7 @@ pub fn plan(hosts: &[Host], secrets: &[MasterSecret]) -> Result<Plan, Vec<Proble
     for (name, secrets) in by_host {
         let host = known[name];
         if !host.generate || host.public_key.trim().is_empty() {
-            let why = if host.generate {
-                Skipped::NoKey
-            } else {
-                Skipped::TurnedOff
-            };
+            let why = if host.generate { Skipped::NoKey } else { Skipped::TurnedOff };
             plan.skipped.insert(name.to_owned(), why);
             continue;
         }
@@ -120,19 +114,12 @@ pub fn plan(hosts: &[Host], secrets: &[MasterSecret]) -> Result<Plan, Vec<Proble
 }
 
 fn problem(secret: &MasterSecret, message: String) -> Problem {
-    Problem {
-        file: secret.file.clone(),
-        line: secret.line,
-        message,
-    }
+    Problem { file: secret.file.clone(), line: secret.line, message }
 }
 
 fn host_plan(host: &Host, secrets: &[&MasterSecret]) -> Result<HostPlan, String> {
     let key = HostPublic::from_openssh(&host.public_key).map_err(|error| {
-        format!(
-            "cannot seal to host `{}` with its public_key in tunnels.d: {error}",
-            host.name
-        )
+        format!("cannot seal to host `{}` with its public_key in tunnels.d: {error}", host.name)
     })?;
     let padded = Zeroizing::new(plaintext(secrets).into_bytes());
     if padded.len() > MAX_PLAINTEXT - PAD_TO {
@@ -143,11 +130,7 @@ fn host_plan(host: &Host, secrets: &[&MasterSecret]) -> Result<HostPlan, String>
     }
     let mut names: Vec<String> = secrets.iter().map(|secret| secret.name.clone()).collect();
     names.sort();
-    Ok(HostPlan {
-        key,
-        secrets: names,
-        padded,
-    })
+    Ok(HostPlan { key, secrets: names, padded })
 }
 
 /// The map name to content, default_extract and path, as PyYAML writes it.
@@ -171,12 +154,7 @@ fn plaintext(secrets: &[&MasterSecret]) -> String {
 
 /// One length for all hosts, so that sizes tell nothing: the longest, rounded up.
 fn pad(plan: &mut Plan) {
-    let longest = plan
-        .hosts
-        .values()
-        .map(|host| host.padded.len())
-        .max()
-        .unwrap_or(0);
+    let longest = plan.hosts.values().map(|host| host.padded.len()).max().unwrap_or(0);
     let length = longest.next_multiple_of(PAD_TO);
     for host in plan.hosts.values_mut() {
         // Not `resize`: growing in place could leave the old copy in freed memory.
@@ -189,10 +167,8 @@ fn pad(plan: &mut Plan) {
 
 /// Seals every host's plaintext and writes the file. Fails only if a box is too large, which [`plan`] rules out.
 pub fn seal(plan: &Plan, random: Random<'_>) -> Option<String> {
-    let sealed = plan
-        .hosts
-        .iter()
-        .map(|(name, host)| Some((name.as_str(), seal_one(host, random)?)));
+    let sealed =
+        plan.hosts.iter().map(|(name, host)| Some((name.as_str(), seal_one(host, random)?)));
     let sealed: Vec<(&str, Sealed)> = sealed.collect::<Option<_>>()?;
     Some(write(&sealed))
 }
@@ -207,10 +183,7 @@ fn seal_one(host: &HostPlan, random: Random<'_>) -> Option<Sealed> {
         .encrypt((&nonce).into(), host.padded.as_slice())
         .ok()?;
     let sealed_key = public.seal(&mut CallersRandom(random), &*key).ok()?;
-    Some(Sealed {
-        key: sealed_key,
-        secrets: [&nonce[..], &boxed].concat(),
-    })
+    Some(Sealed { key: sealed_key, secrets: [&nonce[..], &boxed].concat() })
 }
 
 /// Writes entries as the older tool does: quoted keys, `|-` blocks, base64 in lines of 76.

@@ -72,10 +72,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, Sealed>, OpenError> {
         return Err(OpenError::TooLarge);
     }
     let root = yaml::parse(text)?;
-    let at = |line, message: &str| YamlError {
-        line,
-        message: message.to_owned(),
-    };
+    let at = |line, message: &str| YamlError { line, message: message.to_owned() };
     let Some(entries) = root.map() else {
         return Err(at(root.line, "the file must be a map of hosts").into());
     };
@@ -84,9 +81,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, Sealed>, OpenError> {
     }
     let mut hosts = BTreeMap::new();
     for (name, body) in entries {
-        let host = name
-            .text()
-            .ok_or_else(|| at(name.line, "a host name must be text"))?;
+        let host = name.text().ok_or_else(|| at(name.line, "a host name must be text"))?;
         let field = |field: &'static str| {
             bytes(body, field).map_err(|what| OpenError::Entry {
                 line: name.line,
@@ -94,10 +89,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, Sealed>, OpenError> {
                 what,
             })
         };
-        let sealed = Sealed {
-            key: field("encrypted_key")?,
-            secrets: field("encrypted_secrets")?,
-        };
+        let sealed = Sealed { key: field("encrypted_key")?, secrets: field("encrypted_secrets")? };
         hosts.insert(host.to_owned(), sealed);
     }
     Ok(hosts)
@@ -113,11 +105,7 @@ fn bytes(body: &Node, field: &'static str) -> Result<Vec<u8>, &'static str> {
     })?;
     let compact: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
     BASE64.decode(&compact).map_err(|_| {
-        if is_key {
-            "`encrypted_key` is no base64"
-        } else {
-            "`encrypted_secrets` is no base64"
-        }
+        if is_key { "`encrypted_key` is no base64" } else { "`encrypted_secrets` is no base64" }
     })
 }
 
@@ -151,15 +139,9 @@ impl Sealed {
             return Err(OpenError::WrongKey);
         }
         symmetric.copy_from_slice(&opened);
-        let (nonce, data) = self
-            .secrets
-            .split_at_checked(NONCE)
-            .ok_or(OpenError::Changed)?;
+        let (nonce, data) = self.secrets.split_at_checked(NONCE).ok_or(OpenError::Changed)?;
         let cipher = XSalsa20Poly1305::new((&*symmetric).into());
-        cipher
-            .decrypt(nonce.into(), data)
-            .map(Zeroizing::new)
-            .map_err(|_| OpenError::Changed)
+        cipher.decrypt(nonce.into(), data).map(Zeroizing::new).map_err(|_| OpenError::Changed)
     }
 }
 
@@ -172,14 +154,10 @@ pub fn tree(plaintext: &[u8]) -> Result<SecretTree, OpenError> {
     let text =
         std::str::from_utf8(plaintext).map_err(|_| wrong((1, "it is not UTF-8".to_owned())))?;
     let root = yaml::parse(text).map_err(|error| wrong((error.line, error.message)))?;
-    let entries = root
-        .map()
-        .ok_or_else(|| wrong((root.line, "it is not a map of secrets".to_owned())))?;
+    let entries =
+        root.map().ok_or_else(|| wrong((root.line, "it is not a map of secrets".to_owned())))?;
     if let Some((name, first)) = entry::repeated(entries).first() {
-        return Err(wrong((
-            name.line,
-            format!("the secret of line {first} stands here again"),
-        )));
+        return Err(wrong((name.line, format!("the secret of line {first} stands here again"))));
     }
     let mut secrets = Vec::with_capacity(entries.len());
     for (name, body) in entries {

@@ -86,10 +86,7 @@ pub fn decrypt(text: &str, password: &[u8]) -> Result<Zeroizing<Vec<u8>>, VaultE
     vault_id(text)?;
     let [salt, mac, mut data] = body(text)?;
     let keys = Keys::derive(password, &salt);
-    keys.hmac()
-        .chain_update(&*data)
-        .verify_slice(&mac)
-        .map_err(|_| VaultError::Wrong)?;
+    keys.hmac().chain_update(&*data).verify_slice(&mac).map_err(|_| VaultError::Wrong)?;
     keys.cipher().apply_keystream(&mut data);
     let damaged = |what| VaultError::Damaged { line: 2, what };
     let pad = data.last().map_or(0, |last| usize::from(*last));
@@ -129,12 +126,7 @@ pub fn encrypt(
     let keys = Keys::derive(password, salt);
     keys.cipher().apply_keystream(&mut data);
     let mac = keys.hmac().chain_update(&*data).finalize().into_bytes();
-    let inner = [
-        HEXLOWER.encode(salt),
-        HEXLOWER.encode(&mac),
-        HEXLOWER.encode(&data),
-    ]
-    .join("\n");
+    let inner = [HEXLOWER.encode(salt), HEXLOWER.encode(&mac), HEXLOWER.encode(&data)].join("\n");
     let outer = HEXLOWER.encode(inner.as_bytes());
     for line in outer.as_bytes().chunks(LINE) {
         out.extend(line.iter().map(|b| char::from(*b)));
@@ -159,9 +151,7 @@ fn body(text: &str) -> Result<[Zeroizing<Vec<u8>>; 3], VaultError> {
     let damaged = |what| VaultError::Damaged { line: last, what };
     let mut parts = outer.split(|b| *b == b'\n').map(|part| {
         let bytes = HEXLOWER_PERMISSIVE.decode(part.trim_ascii());
-        bytes
-            .map(Zeroizing::new)
-            .map_err(|_| damaged("a part is not hex"))
+        bytes.map(Zeroizing::new).map_err(|_| damaged("a part is not hex"))
     });
     match (parts.next(), parts.next(), parts.next(), parts.next()) {
         (Some(salt), Some(mac), Some(data), None) => {

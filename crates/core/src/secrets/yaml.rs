@@ -58,10 +58,7 @@ impl Node {
     }
 
     pub fn get(&self, name: &str) -> Option<&Node> {
-        let entry = self
-            .map()?
-            .iter()
-            .find(|(key, _)| key.text() == Some(name))?;
+        let entry = self.map()?.iter().find(|(key, _)| key.text() == Some(name))?;
         Some(&entry.1)
     }
 
@@ -104,25 +101,15 @@ pub(super) fn parse(text: &str) -> Result<Node, YamlError> {
             message: format!("this is not YAML: {}", error.info()),
         })?;
         let line = span.start.line();
-        let at = |message: &str| YamlError {
-            line,
-            message: message.to_owned(),
-        };
-        if event
-            .tag()
-            .is_some_and(|tag| !tag.is_yaml_core_schema_tag("str"))
-        {
+        let at = |message: &str| YamlError { line, message: message.to_owned() };
+        if event.tag().is_some_and(|tag| !tag.is_yaml_core_schema_tag("str")) {
             return Err(at("YAML tags such as `!vault` are not allowed here"));
         }
         reader.event(event, line).map_err(at)?;
     }
-    Ok(reader.root.unwrap_or(Node {
-        line: 1,
-        kind: Kind::Scalar {
-            text: Zeroizing::default(),
-            word: true,
-        },
-    }))
+    Ok(reader
+        .root
+        .unwrap_or(Node { line: 1, kind: Kind::Scalar { text: Zeroizing::default(), word: true } }))
 }
 
 #[derive(Default)]
@@ -152,24 +139,13 @@ impl Reader {
                 let Some(open) = self.open.pop() else {
                     return Ok(());
                 };
-                let kind = if open.is_map {
-                    Kind::Map(pairs(open.nodes))
-                } else {
-                    Kind::List(open.nodes)
-                };
-                self.add(
-                    Node {
-                        line: open.line,
-                        kind,
-                    },
-                    open.anchor,
-                )
+                let kind =
+                    if open.is_map { Kind::Map(pairs(open.nodes)) } else { Kind::List(open.nodes) };
+                self.add(Node { line: open.line, kind }, open.anchor)
             }
             Event::Alias(id) => {
-                let node = self
-                    .anchors
-                    .get(&id)
-                    .ok_or("an alias may not stand inside what it names")?;
+                let node =
+                    self.anchors.get(&id).ok_or("an alias may not stand inside what it names")?;
                 self.repeated += node.size();
                 if self.repeated > MAX_REPEATED {
                     return Err("the aliases of this file repeat too much");
@@ -188,12 +164,7 @@ impl Reader {
         if self.open.len() >= MAX_DEPTH {
             return Err("too many levels");
         }
-        self.open.push(Open {
-            line,
-            anchor,
-            is_map,
-            nodes: Vec::new(),
-        });
+        self.open.push(Open { line, anchor, is_map, nodes: Vec::new() });
         Ok(())
     }
 

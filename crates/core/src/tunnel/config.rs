@@ -100,10 +100,7 @@ impl FromStr for Proxy {
         let (host, port) = rest.rsplit_once(':').ok_or_else(wrong)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         match port.parse() {
-            Ok(port) if port > 0 && is_address(host) => Ok(Self {
-                host: host.into(),
-                port,
-            }),
+            Ok(port) if port > 0 && is_address(host) => Ok(Self { host: host.into(), port }),
             _ => Err(wrong()),
         }
     }
@@ -149,10 +146,10 @@ impl Config {
             ports: relay.ports.clone(),
             host_key: relay.public_key.clone(),
         });
-        let forwards = tunnel.tunnels.values().map(|one| Forward {
-            listen: one.relay_port,
-            target: one.local_port,
-        });
+        let forwards = tunnel
+            .tunnels
+            .values()
+            .map(|one| Forward { listen: one.relay_port, target: one.local_port });
         let config = Self {
             user: default_user(),
             key: key.to_owned(),
@@ -200,9 +197,7 @@ impl Config {
         }
         let mut names = BTreeSet::new();
         for relay in &self.relays {
-            relay
-                .check()
-                .or_else(|why| flaw(format!("relay {}: {why}", relay.name)))?;
+            relay.check().or_else(|why| flaw(format!("relay {}: {why}", relay.name)))?;
             if !names.insert(&relay.name) {
                 return flaw(format!("relay {} is listed twice", relay.name));
             }
@@ -221,9 +216,7 @@ impl Relay {
         }
         let mut words = self.host_key.split(' ');
         let key = |w: &str| {
-            w.len() > 1
-                && w.bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"+/=@.-".contains(&b))
+            w.len() > 1 && w.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=@.-".contains(&b))
         };
         match (words.next(), words.next(), words.next()) {
             (Some(kind), Some(body), None) if key(kind) && key(body) && !kind.starts_with('@') => {
@@ -261,14 +254,8 @@ mod tests {
         let config: Config = serde_json::from_str(FILE).unwrap();
         assert_eq!(config.check(), Ok(()));
         assert_eq!(config.relays[0].ports, [22, 80, 443]);
-        assert_eq!(
-            (config.user.as_str(), config.keepalive),
-            ("tunnel", Span::secs(10))
-        );
-        assert_eq!(
-            config.proxy.map(String::from).as_deref(),
-            Some("proxy.site:3128")
-        );
+        assert_eq!((config.user.as_str(), config.keepalive), ("tunnel", Span::secs(10)));
+        assert_eq!(config.proxy.map(String::from).as_deref(), Some("proxy.site:3128"));
         for bad in ["proxy", "http://a:b@c:1", "https://p:1", "p:0", "-p:1"] {
             assert!(bad.parse::<Proxy>().is_err(), "{bad} was taken");
         }
@@ -288,11 +275,7 @@ mod tests {
         let mut plan: HostPlan = serde_json::from_value(plan).unwrap();
         let config = Config::of(&plan, "/etc/key").unwrap();
         assert_eq!(config.check(), Ok(()));
-        let ports: Vec<_> = config
-            .forwards
-            .iter()
-            .map(|f| (f.listen, f.target))
-            .collect();
+        let ports: Vec<_> = config.forwards.iter().map(|f| (f.listen, f.target)).collect();
         assert_eq!(ports, [(2002, 22), (52002, 443)]);
         assert_eq!(config.connect_timeout, Span::secs(60));
         plan.tunnel = None;
@@ -310,27 +293,13 @@ mod tests {
             (|c| c.relays.clear(), "relays"),
             (|c| c.forwards.clear(), "forwards"),
             (|c| c.forwards[0].target = 0, "forwards"),
-            (
-                |c| {
-                    c.forwards.push(Forward {
-                        listen: 2001,
-                        target: 1,
-                    })
-                },
-                "2001",
-            ),
-            (
-                |c| c.relays[0].addresses.push("-oX".into()),
-                "relay bru: \"-oX\"",
-            ),
+            (|c| c.forwards.push(Forward { listen: 2001, target: 1 }), "2001"),
+            (|c| c.relays[0].addresses.push("-oX".into()), "relay bru: \"-oX\""),
             (
                 |c| c.relays[0].host_key = "ssh-ed25519 A\n* ssh-ed25519 B".into(),
                 "relay bru: host_key",
             ),
-            (
-                |c| c.relays.push(c.relays[0].clone()),
-                "relay bru is listed twice",
-            ),
+            (|c| c.relays.push(c.relays[0].clone()), "relay bru is listed twice"),
         ];
         for (change, says) in changes {
             let mut config: Config = serde_json::from_str(FILE).unwrap();

@@ -30,18 +30,11 @@ pub enum Event {
     /// The time of [`Link::wake_at`] has come.
     Wake,
     /// An answer to [`Action::Resolve`]; empty if there is none.
-    Resolved {
-        name: String,
-        addresses: Vec<IpAddr>,
-    },
+    Resolved { name: String, addresses: Vec<IpAddr> },
     /// A try got an SSH server's first words.
     Greeted { round: u64, endpoint: Endpoint },
     /// A try failed.
-    Lost {
-        round: u64,
-        endpoint: Endpoint,
-        why: String,
-    },
+    Lost { round: u64, endpoint: Endpoint, why: String },
     /// OpenSSH has opened all ports.
     Opened { round: u64 },
     /// OpenSSH ended.
@@ -86,19 +79,10 @@ pub struct Status {
 
 #[derive(Debug)]
 enum Phase {
-    Waiting {
-        until: Duration,
-    },
+    Waiting { until: Duration },
     Racing(Race),
-    Starting {
-        endpoint: Endpoint,
-        until: Duration,
-        race: Race,
-    },
-    Up {
-        endpoint: Endpoint,
-        since: Duration,
-    },
+    Starting { endpoint: Endpoint, until: Duration, race: Race },
+    Up { endpoint: Endpoint, since: Duration },
 }
 
 /// One relay's tunnel.
@@ -132,9 +116,7 @@ impl Link {
             relay,
             has_proxy,
             start_within,
-            phase: Phase::Waiting {
-                until: Duration::ZERO,
-            },
+            phase: Phase::Waiting { until: Duration::ZERO },
             round: 0,
             failures: 0,
             why: None,
@@ -152,11 +134,7 @@ impl Link {
             Event::Greeted { round, endpoint } if round == self.round => {
                 self.greeted(endpoint, now)
             }
-            Event::Lost {
-                round,
-                endpoint,
-                why,
-            } if round == self.round => {
+            Event::Lost { round, endpoint, why } if round == self.round => {
                 let Phase::Racing(race) = &mut self.phase else {
                     return Vec::new();
                 };
@@ -190,12 +168,7 @@ impl Link {
             Phase::Starting { endpoint, .. } => ("starting", Some(endpoint.clone())),
             Phase::Up { endpoint, .. } => ("up", Some(endpoint.clone())),
         };
-        Status {
-            state: state.into(),
-            endpoint,
-            failures: self.failures,
-            why: self.why.clone(),
-        }
+        Status { state: state.into(), endpoint, failures: self.failures, why: self.why.clone() }
     }
 
     fn wake(&mut self, now: Duration, random: f64) -> Vec<Action> {
@@ -241,9 +214,7 @@ impl Link {
             return Vec::new();
         };
         let tries = race.advance(now).into_iter();
-        tries
-            .map(|endpoint| Action::Try { round, endpoint })
-            .collect()
+        tries.map(|endpoint| Action::Try { round, endpoint }).collect()
     }
 
     fn resolved(
@@ -277,21 +248,9 @@ impl Link {
         }
         self.round += 1;
         let until = now + self.start_within;
-        self.phase = Phase::Starting {
-            endpoint: endpoint.clone(),
-            until,
-            race,
-        };
-        let drop = Action::Drop {
-            but: Some(endpoint.clone()),
-        };
-        vec![
-            drop,
-            Action::Start {
-                round: self.round,
-                endpoint,
-            },
-        ]
+        self.phase = Phase::Starting { endpoint: endpoint.clone(), until, race };
+        let drop = Action::Drop { but: Some(endpoint.clone()) };
+        vec![drop, Action::Start { round: self.round, endpoint }]
     }
 
     fn opened(&mut self, now: Duration) -> Vec<Action> {
@@ -299,23 +258,16 @@ impl Link {
             return Vec::new();
         };
         let endpoint = endpoint.clone();
-        self.phase = Phase::Up {
-            endpoint: endpoint.clone(),
-            since: now,
-        };
+        self.phase = Phase::Up { endpoint: endpoint.clone(), since: now };
         self.why = None;
         let new = self.last_good.as_ref() != Some(&endpoint);
         self.last_good = Some(endpoint.clone());
-        new.then_some(Action::Remember(endpoint))
-            .into_iter()
-            .collect()
+        new.then_some(Action::Remember(endpoint)).into_iter().collect()
     }
 
     fn ended(&mut self, cause: Cause, now: Duration, random: f64) -> Vec<Action> {
         match std::mem::replace(&mut self.phase, Phase::Waiting { until: now }) {
-            Phase::Starting {
-                endpoint, mut race, ..
-            } if cause.is_of_the_way() => {
+            Phase::Starting { endpoint, mut race, .. } if cause.is_of_the_way() => {
                 self.why = Some(format!("{endpoint}: {cause}"));
                 self.round += 1;
                 race.lost(&endpoint, cause.to_string());
@@ -356,9 +308,7 @@ impl Link {
     }
 
     fn network_changed(&mut self, stranded: bool, now: Duration) -> Vec<Action> {
-        let again = self
-            .restarted
-            .map_or(Duration::ZERO, |last| last + RESTART_GAP);
+        let again = self.restarted.map_or(Duration::ZERO, |last| last + RESTART_GAP);
         match &mut self.phase {
             // Keepalive finds out whether a connection still holds; only a lost address is a proof.
             Phase::Up { .. } | Phase::Starting { .. } if !stranded => return Vec::new(),

@@ -76,13 +76,7 @@ impl Race {
     /// A new round; also says which names are to be resolved while the literal addresses are tried.
     pub fn new(known: &Known<'_>, now: Duration) -> (Self, Vec<String>) {
         let is_name = |a: &&String| a.parse::<IpAddr>().is_err();
-        let names: Vec<String> = known
-            .relay
-            .addresses
-            .iter()
-            .filter(is_name)
-            .cloned()
-            .collect();
+        let names: Vec<String> = known.relay.addresses.iter().filter(is_name).cloned().collect();
         let race = Self {
             queue: ways(known),
             open: BTreeMap::new(),
@@ -97,17 +91,10 @@ impl Race {
 
     /// The ways that it is time to try now.
     pub fn advance(&mut self, now: Duration) -> Vec<Endpoint> {
-        let late: Vec<Endpoint> = self
-            .open
-            .iter()
-            .filter(|(_, until)| **until <= now)
-            .map(|(e, _)| e.clone())
-            .collect();
+        let late: Vec<Endpoint> =
+            self.open.iter().filter(|(_, until)| **until <= now).map(|(e, _)| e.clone()).collect();
         for endpoint in late {
-            self.lost(
-                &endpoint,
-                format!("no answer within {} s", TRY_FOR.as_secs()),
-            );
+            self.lost(&endpoint, format!("no answer within {} s", TRY_FOR.as_secs()));
         }
         if self.names_until <= now {
             for name in std::mem::take(&mut self.names) {
@@ -179,10 +166,8 @@ impl Race {
         for (endpoint, why) in &self.spent {
             ways.entry(why).or_default().push(endpoint.to_string());
         }
-        let each: Vec<String> = ways
-            .into_iter()
-            .map(|(why, ways)| format!("{}: {why}", ways.join(", ")))
-            .collect();
+        let each: Vec<String> =
+            ways.into_iter().map(|(why, ways)| format!("{}: {why}", ways.join(", "))).collect();
         match each.is_empty() {
             true => "none of its names could be resolved, and it has no literal address".into(),
             false => each.join("; "),
@@ -191,19 +176,12 @@ impl Race {
 
     fn refill(&mut self, known: &Known<'_>) {
         self.queue = ways(known);
-        self.queue
-            .retain(|e| !self.open.contains_key(e) && !self.spent.contains_key(e));
+        self.queue.retain(|e| !self.open.contains_key(e) && !self.spent.contains_key(e));
     }
 
     fn spent_name(&mut self, name: &str) {
-        let endpoint = Endpoint {
-            path: Path::Direct,
-            host: name.into(),
-            port: 0,
-        };
-        self.spent
-            .entry(endpoint)
-            .or_insert_with(|| "the name could not be resolved".into());
+        let endpoint = Endpoint { path: Path::Direct, host: name.into(), port: 0 };
+        self.spent.entry(endpoint).or_insert_with(|| "the name could not be resolved".into());
     }
 }
 
@@ -215,22 +193,11 @@ fn ways(known: &Known<'_>) -> VecDeque<Endpoint> {
     let literal = |a: &&String| a.parse::<IpAddr>().is_ok();
     hosts.extend(relay.addresses.iter().filter(literal).cloned());
     for name in &relay.addresses {
-        hosts.extend(
-            known
-                .resolved
-                .get(name)
-                .into_iter()
-                .flatten()
-                .map(IpAddr::to_string),
-        );
+        hosts.extend(known.resolved.get(name).into_iter().flatten().map(IpAddr::to_string));
     }
     let mut ways: VecDeque<Endpoint> = known.last_good.cloned().into_iter().collect();
     let mut add = |path, host: &str, port| {
-        let endpoint = Endpoint {
-            path,
-            host: host.to_owned(),
-            port,
-        };
+        let endpoint = Endpoint { path, host: host.to_owned(), port };
         if !ways.contains(&endpoint) {
             ways.push_back(endpoint);
         }
@@ -242,10 +209,7 @@ fn ways(known: &Known<'_>) -> VecDeque<Endpoint> {
         let mut ports = relay.ports.clone();
         ports.sort_by_key(|port| *port != 443);
         for port in ports {
-            relay
-                .addresses
-                .iter()
-                .for_each(|host| add(Path::Proxy, host, port));
+            relay.addresses.iter().for_each(|host| add(Path::Proxy, host, port));
         }
     }
     ways

@@ -112,12 +112,7 @@ pub struct Watcher {
 impl Watcher {
     /// For a tunnel with that many forwards.
     pub fn new(forwards: usize) -> Self {
-        Self {
-            forwards,
-            open: 0,
-            last: String::new(),
-            cause: None,
-        }
+        Self { forwards, open: 0, last: String::new(), cause: None }
     }
 
     /// Takes a line; true once, when all ports are open.
@@ -198,10 +193,7 @@ mod tests {
                 Cause::Silent,
             ),
             (
-                &[
-                    "Connection closed by UNKNOWN port 65535",
-                    "Bytes per second: sent 2.0",
-                ],
+                &["Connection closed by UNKNOWN port 65535", "Bytes per second: sent 2.0"],
                 Cause::Ended("Connection closed by UNKNOWN port 65535".into()),
             ),
             (&[], Cause::Ended("ssh ended without a word".into())),
@@ -241,10 +233,7 @@ mod tests {
             "ExitOnForwardFailure=yes",
             "ServerAliveInterval=10",
         ] {
-            assert!(
-                arguments.contains(option),
-                "{option} is missing: {arguments}"
-            );
+            assert!(arguments.contains(option), "{option} is missing: {arguments}");
         }
     }
 }

@@ -17,10 +17,7 @@ pub fn shared() -> PathBuf {
     let beside = manifest.join("../../../shared");
     let given = std::env::var_os("AFIELD_SHARED").map(PathBuf::from);
     let all = [given, Some(beside), Some("/work/shared".into())];
-    let found = all
-        .into_iter()
-        .flatten()
-        .find(|dir| dir.join("golden").is_dir());
+    let found = all.into_iter().flatten().find(|dir| dir.join("golden").is_dir());
     found.expect("shared/golden is not there: set AFIELD_SHARED, or put shared/ beside the clone")
 }
 
@@ -40,12 +37,7 @@ pub fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
             if path.is_dir() {
                 open.push(path);
             } else {
-                let name = path
-                    .strip_prefix(folder)
-                    .unwrap()
-                    .to_str()
-                    .unwrap()
-                    .to_owned();
+                let name = path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
                 all.push((name, fs::read(&path).unwrap()));
             }
         }
@@ -74,10 +66,7 @@ pub fn golden_sources() -> Sources {
         ("nuc-pap", vec!["update_orthanc_prd"]),
     ];
     let services = services.into_iter().map(|(host, names)| {
-        (
-            host.parse().unwrap(),
-            names.into_iter().map(str::to_owned).collect(),
-        )
+        (host.parse().unwrap(), names.into_iter().map(str::to_owned).collect())
     });
     sources.services = Some(services.collect());
     sources
@@ -135,9 +124,7 @@ pub fn waves_json(
 
 /// Puts a file in.
 pub fn set(sources: &mut Sources, path: &str, text: &str) {
-    sources
-        .files
-        .insert(path.to_owned(), text.as_bytes().to_vec());
+    sources.files.insert(path.to_owned(), text.as_bytes().to_vec());
 }
 
 /// Loads and checks.
@@ -147,8 +134,5 @@ pub fn check(sources: &Sources) -> (Fleet, Vec<Finding>) {
 
 /// `CODE file:line` of each finding.
 pub fn told(findings: &[Finding]) -> Vec<String> {
-    findings
-        .iter()
-        .map(|f| format!("{} {}:{}", f.code, f.file, f.line))
-        .collect()
+    findings.iter().map(|f| format!("{} {}:{}", f.code, f.file, f.line)).collect()
 }

@@ -14,11 +14,7 @@ fn age_opens_for_each_recipient_and_the_proof_agrees() {
         let plain = vec![b'p'; length];
         let (sealed, host, operator) = age_file(&plain);
         for identity in [&host, &operator] {
-            assert_eq!(
-                *age::decrypt(sealed.file.as_bytes(), identity).unwrap(),
-                plain,
-                "{length}"
-            );
+            assert_eq!(*age::decrypt(sealed.file.as_bytes(), identity).unwrap(), plain, "{length}");
         }
         assert_eq!(sealed.prove(sealed.file.as_bytes(), &plain), Ok(()));
         assert_eq!(sealed.prove(sealed.file.as_bytes(), b"other"), Err(0));
@@ -35,10 +31,8 @@ fn age_proof_fails_for_a_file_of_somebody_else() {
     let (sealed, ..) = age_file(b"plain");
     let stranger = Identity::parse(&private_key("nuc-pap")).unwrap();
     let mut numbers = Numbers(9);
-    let other = age::encrypt(b"plain", &[stranger.recipient()], &mut |bytes| {
-        numbers.fill(bytes)
-    })
-    .unwrap();
+    let other =
+        age::encrypt(b"plain", &[stranger.recipient()], &mut |bytes| numbers.fill(bytes)).unwrap();
     assert_eq!(sealed.prove(other.file.as_bytes(), b"plain"), Err(0));
 }
 
@@ -54,10 +48,7 @@ fn age_tampered_truncated_and_oversized() {
         assert!(age::decrypt(&binary[..at], &host).is_err(), "cut at {at}");
     }
     let too_large = vec![0; age::MAX_FILE + 1];
-    assert_eq!(
-        age::decrypt(&too_large, &host).unwrap_err(),
-        AgeError::TooLarge
-    );
+    assert_eq!(age::decrypt(&too_large, &host).unwrap_err(), AgeError::TooLarge);
     assert_eq!(age::decrypt(b"hello", &host).unwrap_err(), AgeError::NoAge);
 }
 
@@ -81,19 +72,13 @@ fn age_host_file_opens_as_a_tree() {
     let tree = age::open_host(sealed.file.as_bytes(), &key).unwrap();
     assert_eq!(tree, sealed::open_for(&old, "nuc-juba", &key).unwrap());
     let other = HostPrivate::from_openssh(&private_key("nuc-pap")).unwrap();
-    assert_eq!(
-        age::open_host(sealed.file.as_bytes(), &other).unwrap_err(),
-        OpenError::WrongKey
-    );
+    assert_eq!(age::open_host(sealed.file.as_bytes(), &other).unwrap_err(), OpenError::WrongKey);
 }
 
 #[test]
 fn age_recipients_that_are_refused() {
     for line in ["", "ssh-rsa AAAA", "age1qqqq", "AGE-SECRET-KEY-1QQ"] {
-        assert!(
-            matches!(Recipient::parse(line), Err(AgeError::Key(_))),
-            "{line}"
-        );
+        assert!(matches!(Recipient::parse(line), Err(AgeError::Key(_))), "{line}");
     }
     let nobody = age::encrypt(b"x", &[], &mut |_| ());
     assert_eq!(nobody.err(), Some(AgeError::NoRecipients));

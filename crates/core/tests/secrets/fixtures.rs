@@ -35,11 +35,7 @@ pub fn hosts_of(folder: &str) -> Vec<Host> {
         for (name, host) in json["tunnels"]["per-host"].as_object().unwrap() {
             let public_key = host["public_key"].as_str().unwrap().to_owned();
             let generate = host["generate_secrets"].as_bool().unwrap_or(true);
-            hosts.push(Host {
-                name: name.clone(),
-                public_key,
-                generate,
-            });
+            hosts.push(Host { name: name.clone(), public_key, generate });
         }
     }
     hosts
@@ -66,7 +62,5 @@ pub fn age_file(plain: &[u8]) -> (age::Sealed, Identity, Identity) {
 pub fn age_binary(plain: &[u8]) -> Vec<u8> {
     let file = age_file(plain).0.file;
     let lines: Vec<&str> = file.lines().collect();
-    data_encoding::BASE64
-        .decode(lines[1..lines.len() - 1].concat().as_bytes())
-        .unwrap()
+    data_encoding::BASE64.decode(lines[1..lines.len() - 1].concat().as_bytes()).unwrap()
 }

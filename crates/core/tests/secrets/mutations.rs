@@ -16,27 +16,17 @@ fn mutations_never_panic() {
         golden_text("outputs/errors-python/sec-duplicate/input/secrets-plain/a-secrets.yml")
             .into_bytes(),
         golden_text("inputs/secrets-plaintext/dhis2-secrets.yml").into_bytes(),
-        golden_text("outputs/python/padded-plaintext/nuc-juba.yml")
-            .trim_end()
-            .as_bytes()
-            .to_vec(),
-        vault::encrypt(b"plain", PASSWORD, Some("id"), &[3; 32])
-            .unwrap()
-            .into_bytes(),
+        golden_text("outputs/python/padded-plaintext/nuc-juba.yml").trim_end().as_bytes().to_vec(),
+        vault::encrypt(b"plain", PASSWORD, Some("id"), &[3; 32]).unwrap().into_bytes(),
         sealed_file.as_bytes()[..2000].to_vec(),
         private_key("nuc-juba").into_bytes(),
         age_file(b"plain").0.file.into_bytes(),
         age_binary(b"plain"),
-        hosts_of("inputs/org-config/json/tunnels.d")[0]
-            .public_key
-            .clone()
-            .into_bytes(),
+        hosts_of("inputs/org-config/json/tunnels.d")[0].public_key.clone().into_bytes(),
     ];
     let key = HostPrivate::from_openssh(&private_key("nuc-juba")).unwrap();
-    let rounds = std::env::var("AFIELD_FUZZ_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1000);
+    let rounds =
+        std::env::var("AFIELD_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1000);
     let mut numbers = Numbers(42);
     for _ in 0..rounds {
         for seed in &seeds {
@@ -55,10 +45,7 @@ fn mutations_never_panic() {
         }
         // Full decryption costs a key derivation each: one in ten.
         if numbers.below(10) == 0 {
-            let _ = vault::decrypt(
-                &String::from_utf8_lossy(&numbers.mutate(&seeds[3])),
-                PASSWORD,
-            );
+            let _ = vault::decrypt(&String::from_utf8_lossy(&numbers.mutate(&seeds[3])), PASSWORD);
         }
     }
 }

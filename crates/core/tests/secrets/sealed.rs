@@ -10,9 +10,8 @@ use crate::support::{Numbers, golden, golden_json, golden_text, private_key};
 
 #[test]
 fn keys_convert_as_in_the_vectors() {
-    for (host, vector) in golden_json("outputs/python/key-conversion-vectors.json")
-        .as_object()
-        .unwrap()
+    for (host, vector) in
+        golden_json("outputs/python/key-conversion-vectors.json").as_object().unwrap()
     {
         let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
         let line = format!("ssh-ed25519 {}", vector["openssh_public"].as_str().unwrap());
@@ -36,10 +35,7 @@ fn keys_convert_as_in_the_vectors() {
 fn keys_that_are_refused() {
     let refused = |line: &str| HostPublic::from_openssh(line).unwrap_err();
     assert_eq!(refused(""), KeyError::Damaged("public"));
-    assert_eq!(
-        refused("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI!!!"),
-        KeyError::Damaged("public")
-    );
+    assert_eq!(refused("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI!!!"), KeyError::Damaged("public"));
     assert_eq!(
         refused("ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQCw"),
         KeyError::Type("ssh-rsa".to_owned())
@@ -67,41 +63,27 @@ fn padded_plaintext_byte_for_byte() {
     }
     assert_eq!(plan.skipped.get("lap-kabul"), Some(&Skipped::TurnedOff));
     assert_eq!(plan.skipped.get("prov-new"), Some(&Skipped::NoKey));
-    assert_eq!(
-        plan.unpacked_by_older_hosts,
-        ["bool_false_is_still_extracted"]
-    );
+    assert_eq!(plan.unpacked_by_older_hosts, ["bool_false_is_still_extracted"]);
 }
 
 #[test]
 fn opens_what_the_older_tool_sealed() {
     let file = golden_text("inputs/org-config/secrets/generated/generated-secrets.yml");
-    for host in [
-        "nuc-juba",
-        "nuc-pap",
-        "vm-prod",
-        "vm-uat",
-        "relay-bru",
-        "lap-kabul",
-    ] {
+    for host in ["nuc-juba", "nuc-pap", "vm-prod", "vm-uat", "relay-bru", "lap-kabul"] {
         let key = HostPrivate::from_openssh(&private_key(host)).unwrap();
         let tree = sealed::open_for(&file, host, &key).unwrap();
         let all = golden(&format!("outputs/python/decrypted-extract-all/{host}"));
         let files = std::fs::read_dir(&all).unwrap();
         let names = files.map(|file| file.unwrap().file_name());
         // Empty folders hold a dot file, since Git does not keep them.
-        let count = names
-            .filter(|name| !name.to_str().unwrap().starts_with('.'))
-            .count();
+        let count = names.filter(|name| !name.to_str().unwrap().starts_with('.')).count();
         assert_eq!(tree.secrets.len(), count, "{host}");
         for secret in &tree.secrets {
             let want = std::fs::read(all.join(&secret.path)).unwrap();
             assert_eq!(secret.content.as_bytes(), want, "{host}: {}", secret.path);
             // The boolean false is obeyed here; the older tool overlooked it.
-            let unpacked = !matches!(
-                secret.name.as_str(),
-                "manual_only" | "bool_false_is_still_extracted"
-            );
+            let unpacked =
+                !matches!(secret.name.as_str(), "manual_only" | "bool_false_is_still_extracted");
             assert_eq!(secret.extract, unpacked, "{host}: {}", secret.name);
         }
     }
@@ -113,18 +95,14 @@ fn sealed_file_has_the_golden_layout_and_opens() {
     let mut numbers = Numbers(1);
     let file = seal::seal(&plan, &mut |bytes| numbers.fill(bytes)).unwrap();
     let shape = |text: &str| -> Vec<(usize, bool)> {
-        text.lines()
-            .map(|line| (line.len(), line.ends_with("|-") || line.ends_with(':')))
-            .collect()
+        text.lines().map(|line| (line.len(), line.ends_with("|-") || line.ends_with(':'))).collect()
     };
     let golden_file = golden_text("outputs/python/generated-secrets.yml");
     assert_eq!(shape(&file), shape(&golden_file));
     assert_ne!(file, golden_file);
     for (host, entry) in &plan.hosts {
         let key = HostPrivate::from_openssh(&private_key(host)).unwrap();
-        let padded = sealed::parse(&file).unwrap()[host]
-            .open_padded(&key)
-            .unwrap();
+        let padded = sealed::parse(&file).unwrap()[host].open_padded(&key).unwrap();
         assert_eq!(*padded, *entry.padded, "{host}");
     }
 }
@@ -133,10 +111,8 @@ fn sealed_file_has_the_golden_layout_and_opens() {
 fn rewriting_the_golden_file_gives_its_bytes() {
     let file = golden_text("outputs/python/generated-secrets.yml");
     let hosts = sealed::parse(&file).unwrap();
-    let entries: Vec<_> = hosts
-        .iter()
-        .map(|(host, sealed)| (host.as_str(), sealed.clone()))
-        .collect();
+    let entries: Vec<_> =
+        hosts.iter().map(|(host, sealed)| (host.as_str(), sealed.clone())).collect();
     assert_eq!(seal::write(&entries), file);
     assert_eq!(
         seal::write(&[]),
@@ -154,11 +130,7 @@ fn sealed_to_another_host_tampered_cut_and_oversized() {
     for at in [0, 24, 40, sealed.secrets.len() - 1] {
         let mut changed = sealed.clone();
         changed.secrets[at] ^= 1;
-        assert_eq!(
-            changed.open(&key).unwrap_err(),
-            OpenError::Changed,
-            "byte {at}"
-        );
+        assert_eq!(changed.open(&key).unwrap_err(), OpenError::Changed, "byte {at}");
     }
     let mut cut = sealed.clone();
     cut.secrets.truncate(10);
@@ -172,12 +144,9 @@ fn sealed_to_another_host_tampered_cut_and_oversized() {
 
 #[test]
 fn sealed_content_that_leaves_the_folder_is_refused_by_the_host_too() {
-    for (path, part) in [
-        ("/etc/shadow", "absolute"),
-        ("../x", "leaves"),
-        ("a/../../x", "leaves"),
-        (".", "empty"),
-    ] {
+    for (path, part) in
+        [("/etc/shadow", "absolute"), ("../x", "leaves"), ("a/../../x", "leaves"), (".", "empty")]
+    {
         let error =
             sealed::tree(format!("s:\n  content: x\n  path: {path}\n").as_bytes()).unwrap_err();
         assert!(
@@ -193,11 +162,9 @@ fn paths() {
     for good in ["a", "a/b.env", "./a", "..a", "a..", "note_ünïcode.txt"] {
         assert_eq!(check_path(good), Ok(()), "{good}");
     }
-    for (bad, why) in [
-        ("", PathProblem::Empty),
-        ("//", PathProblem::Absolute),
-        ("a/", PathProblem::Folder),
-    ] {
+    for (bad, why) in
+        [("", PathProblem::Empty), ("//", PathProblem::Absolute), ("a/", PathProblem::Folder)]
+    {
         assert_eq!(check_path(bad), Err(why), "{bad}");
     }
     assert_eq!(check_path("a\0b"), Err(PathProblem::ZeroByte));

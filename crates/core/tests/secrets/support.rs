@@ -9,10 +9,7 @@ pub fn golden(path: &str) -> PathBuf {
     let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
     let root = std::env::var_os("AFIELD_SHARED").map(PathBuf::from);
     let root = root.or_else(|| {
-        [beside, "/work/shared"]
-            .map(PathBuf::from)
-            .into_iter()
-            .find(|dir| dir.is_dir())
+        [beside, "/work/shared"].map(PathBuf::from).into_iter().find(|dir| dir.is_dir())
     });
     let root = root.expect(
         "the golden data is missing: put `shared/` beside the repository or set AFIELD_SHARED",
@@ -35,15 +32,10 @@ pub fn golden_json(path: &str) -> serde_json::Value {
 pub fn private_key(name: &str) -> String {
     let keys = golden_json("inputs/throwaway-keys.json");
     let body = keys[name]["openssh_key_v1_base64"].as_str().unwrap();
-    let lines: Vec<&str> = (0..body.len())
-        .step_by(70)
-        .map(|at| &body[at..body.len().min(at + 70)])
-        .collect();
+    let lines: Vec<&str> =
+        (0..body.len()).step_by(70).map(|at| &body[at..body.len().min(at + 70)]).collect();
     let kind = "OPENSSH PRIVATE KEY";
-    format!(
-        "-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n",
-        lines.join("\n")
-    )
+    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
 }
 
 /// Deterministic numbers (splitmix64): randomness for sealing and for mutations.

@@ -13,11 +13,7 @@ fn vault_reads_what_ansible_wrote_and_writes_the_same_with_its_salt() {
         let text = master_file(name);
         let plain = vault::decrypt(&text, PASSWORD).unwrap();
         let vector = &vectors["files"][name];
-        assert_eq!(
-            plain.len() as u64,
-            vector["plaintext_len"].as_u64().unwrap(),
-            "{name}"
-        );
+        assert_eq!(plain.len() as u64, vector["plaintext_len"].as_u64().unwrap(), "{name}");
         let salt = data_encoding::HEXLOWER
             .decode(vector["salt_hex"].as_str().unwrap().as_bytes())
             .unwrap();
@@ -43,24 +39,15 @@ fn vault_plaintext_of_every_length_around_a_block() {
         let text = vault::encrypt(&plain, PASSWORD, None, &[length as u8; 32]).unwrap();
         assert!(text.lines().all(|line| line.len() <= 80) && text.ends_with('\n'));
         assert_eq!(**vault::decrypt(&text, PASSWORD).unwrap(), *plain);
-        assert_eq!(
-            **vault::decrypt(&text.replace('\n', "\r\n"), PASSWORD).unwrap(),
-            *plain
-        );
+        assert_eq!(**vault::decrypt(&text.replace('\n', "\r\n"), PASSWORD).unwrap(), *plain);
     }
 }
 
 #[test]
 fn vault_wrong_password_and_tampering() {
     let good = vault::encrypt(b"the plaintext", PASSWORD, None, &[1; 32]).unwrap();
-    assert_eq!(
-        vault::decrypt(&good, b"wrong").unwrap_err(),
-        VaultError::Wrong
-    );
-    assert_eq!(
-        vault::decrypt(&good, b"").unwrap_err(),
-        VaultError::EmptyPassword
-    );
+    assert_eq!(vault::decrypt(&good, b"wrong").unwrap_err(), VaultError::Wrong);
+    assert_eq!(vault::decrypt(&good, b"").unwrap_err(), VaultError::EmptyPassword);
     // One hex digit of the ciphertext, then of the check sum.
     for from_end in [2, 66] {
         let at = good.trim_end().len() - from_end * 2;
@@ -78,10 +65,7 @@ fn vault_truncated_at_every_byte() {
     let end = good.trim_end().len();
     // PBKDF2 runs only for what still parses, so all cuts can be tried.
     for cut in 0..end {
-        assert!(
-            vault::decrypt(&good[..cut], PASSWORD).is_err(),
-            "cut at {cut}"
-        );
+        assert!(vault::decrypt(&good[..cut], PASSWORD).is_err(), "cut at {cut}");
     }
 }
 
@@ -96,22 +80,13 @@ fn vault_headers_that_are_refused() {
         let error = vault::decrypt(&format!("{header}\n00\n"), PASSWORD).unwrap_err();
         assert_eq!(error, VaultError::Header(header.to_owned()));
     }
-    assert_eq!(
-        vault::decrypt("secrets:\n", PASSWORD).unwrap_err(),
-        VaultError::NoVault
-    );
+    assert_eq!(vault::decrypt("secrets:\n", PASSWORD).unwrap_err(), VaultError::NoVault);
 }
 
 #[test]
 fn vault_oversized() {
     let plain = vec![0; MAX_PLAINTEXT + 1];
-    assert_eq!(
-        vault::encrypt(&plain, PASSWORD, None, &[0; 32]).unwrap_err(),
-        VaultError::TooLarge
-    );
+    assert_eq!(vault::encrypt(&plain, PASSWORD, None, &[0; 32]).unwrap_err(), VaultError::TooLarge);
     let text = format!("$ANSIBLE_VAULT;1.1;AES256\n{}", "0".repeat(vault::MAX_FILE));
-    assert_eq!(
-        vault::decrypt(&text, PASSWORD).unwrap_err(),
-        VaultError::TooLarge
-    );
+    assert_eq!(vault::decrypt(&text, PASSWORD).unwrap_err(), VaultError::TooLarge);
 }

@@ -10,10 +10,7 @@ use crate::support::{OPERATOR, WAVES, World, host_key, key, report, rolled_back,
 
 /// As the status is, but for the time.
 fn still(world: &World) -> FleetStatus {
-    FleetStatus {
-        time: jiff::Timestamp::UNIX_EPOCH,
-        ..world.status()
-    }
+    FleetStatus { time: jiff::Timestamp::UNIX_EPOCH, ..world.status() }
 }
 
 #[test]
@@ -27,9 +24,7 @@ fn reports_that_lie() {
     let stranger = sealed(&good(), &key(77));
     world.send(&[stranger]).refused(403, "0 valid signature(s)");
     let other_host = sealed(&good(), &host_key("bergen"));
-    world
-        .send(&[other_host])
-        .refused(403, "0 valid signature(s)");
+    world.send(&[other_host]).refused(403, "0 valid signature(s)");
     let mut changed = sealed(&good(), &host_key("aachen"));
     changed.payload = changed.payload.replace("\"seq\":6", "\"seq\":9");
     world.send(&[changed]).refused(403, "0 valid signature(s)");
@@ -46,9 +41,7 @@ fn reports_that_lie() {
     world.send(&[wrong_kind]).refused(400, "not a \"report\"");
     let mut huge_number = good();
     huge_number.seq = u64::MAX;
-    world
-        .report(&huge_number)
-        .refused(400, "no number of a report");
+    world.report(&huge_number).refused(400, "no number of a report");
     world.send(&[]).refused(400, "no report");
 
     // A good one together with another host's: none is taken.
@@ -65,19 +58,12 @@ fn a_replayed_report_is_passed_over_and_answered_with_the_newest_number() {
     let world = World::new();
     world.start_release(1, "10m").ok();
     let first = sealed(&report("aachen", 1, 1, Event::Healthy), &host_key("aachen"));
-    assert_eq!(
-        world.send(std::slice::from_ref(&first)).ok(),
-        json!({"accepted": 1, "seq": 1})
-    );
+    assert_eq!(world.send(std::slice::from_ref(&first)).ok(), json!({"accepted": 1, "seq": 1}));
     world.healthy("aachen", 2, 1);
     world.wait("10m");
     let replayed = world.send(std::slice::from_ref(&first)).ok();
     assert_eq!(replayed, json!({"accepted": 0, "seq": 2}));
-    assert_eq!(
-        world.assigned(),
-        "aachen=1",
-        "a replayed report counted as health"
-    );
+    assert_eq!(world.assigned(), "aachen=1", "a replayed report counted as health");
 }
 
 #[test]
@@ -85,39 +71,23 @@ fn bodies_that_are_too_long_or_no_json() {
     let world = World::new();
     let before = still(&world);
     let long = format!("POST /v1/reports\nContent-Length: {}\r\n", 2 << 20);
-    world
-        .as_host(&long, b"[")
-        .refused(413, "longer than 1048576");
+    world.as_host(&long, b"[").refused(413, "longer than 1048576");
     let long = format!("POST /v1/orders\nContent-Length: {}\r\n", 2 << 20);
-    world
-        .as_operator(&long, b"{")
-        .refused(413, "longer than 1048576");
+    world.as_operator(&long, b"{").refused(413, "longer than 1048576");
     // One that does not say its length, and is a byte too long.
-    let chunked = [
-        format!("{:x}\r\n", (1 << 20) + 1).as_bytes(),
-        &[b' '; (1 << 20) + 1],
-    ]
-    .concat();
-    world
-        .ask_chunked("POST /v1/reports", &chunked)
-        .refused(413, "longer than 1048576");
+    let chunked = [format!("{:x}\r\n", (1 << 20) + 1).as_bytes(), &[b' '; (1 << 20) + 1]].concat();
+    world.ask_chunked("POST /v1/reports", &chunked).refused(413, "longer than 1048576");
     for bad in ["", "{", "[{}]", "null", "[[[[", "{\"kind\":1}", "\u{0}"] {
         world
             .as_host("POST /v1/reports", bad.as_bytes())
             .refused(400, "not a list of signed reports");
-        world
-            .as_operator("POST /v1/orders", bad.as_bytes())
-            .refused(400, "not a signed order");
+        world.as_operator("POST /v1/orders", bad.as_bytes()).refused(400, "not a signed order");
     }
     let deep = "[".repeat(100_000);
-    world
-        .as_host("POST /v1/reports", deep.as_bytes())
-        .refused(400, "not a list");
+    world.as_host("POST /v1/reports", deep.as_bytes()).refused(400, "not a list");
     let lines = vec!["x".repeat(400); 1000];
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    world
-        .report(&rolled_back("aachen", 1, 1, 2, &lines))
-        .refused(413, "a report has");
+    world.report(&rolled_back("aachen", 1, 1, 2, &lines)).refused(413, "a report has");
     assert_eq!(still(&world), before);
 }
 
@@ -130,9 +100,7 @@ fn orders_that_lie() {
     let order = || world.signed_now(Action::Cancel);
     let mine = |order: &_| sealed(order, &key(OPERATOR));
 
-    world
-        .send_order(&sealed(&order(), &key(77)))
-        .refused(403, "0 valid signature(s)");
+    world.send_order(&sealed(&order(), &key(77))).refused(403, "0 valid signature(s)");
     let mut expired = order();
     expired.expires = world.now();
     world.send_order(&mine(&expired)).refused(409, "expired");
@@ -142,21 +110,15 @@ fn orders_that_lie() {
     world.send_order(&mine(&ahead)).refused(409, "it is only");
     let mut elsewhere = order();
     elsewhere.fleet = "other".parse().unwrap();
-    world
-        .send_order(&mine(&elsewhere))
-        .refused(409, "the fleet other");
+    world.send_order(&mine(&elsewhere)).refused(409, "the fleet other");
     let report = sealed(&report("aachen", 1, 1, Event::Healthy), &key(OPERATOR));
     world.send_order(&report).refused(400, "not a \"order\"");
     assert_eq!(still(&world), before);
 
-    world
-        .start_release(1, "10m")
-        .refused(409, "still being rolled out");
+    world.start_release(1, "10m").refused(409, "still being rolled out");
     world.order(Action::Cancel).ok();
     world.start_release(9, "10m").refused(409, "no release 9");
-    world
-        .start_release(1, "10m")
-        .refused(409, "not newer than 1");
+    world.start_release(1, "10m").refused(409, "not newer than 1");
     world.order(Action::Pause).refused(409, "cancelled");
     world.publish(2, WAVES);
     world.start_release(2, "10m").ok();
@@ -210,11 +172,7 @@ fn paths_stay_in_the_repositorys_folders() {
         "/",
     ] {
         let answer = world.as_host(&format!("GET {path}"), b"");
-        assert!(
-            (400..500).contains(&answer.status),
-            "{path} gave {}",
-            answer.status
-        );
+        assert!((400..500).contains(&answer.status), "{path} gave {}", answer.status);
         assert!(
             !answer.body.contains("secret") && !answer.body.contains("timestamp.json"),
             "{path}"
@@ -226,9 +184,7 @@ fn paths_stay_in_the_repositorys_folders() {
 fn a_file_is_fetched_from_the_byte_where_it_stopped() {
     let world = World::new();
     let repository = world.repository();
-    let object = repository
-        .add_nar(&b"some bytes of an archive"[..])
-        .unwrap();
+    let object = repository.add_nar(&b"some bytes of an archive"[..]).unwrap();
     let path = afield_store::repository::object_name(&object.id);
     let whole = std::fs::read(repository.object_path(&object.id)).unwrap();
     let digits = b"0123456789";

@@ -9,11 +9,7 @@ fn the_page_shows_who_failed_and_lets_no_host_write_into_it() {
     everywhere(&world, 1);
     world.publish(2, WAVES);
     world.start_release(2, "0s").ok();
-    let hostile = [
-        "</pre><script>alert(1)</script>",
-        "\"'><img src=x onerror=y>",
-        "a & b",
-    ];
+    let hostile = ["</pre><script>alert(1)</script>", "\"'><img src=x onerror=y>", "a & b"];
     let mut report = rolled_back("aachen", 2, 1, 2, &hostile);
     report.notes = vec!["<b>bold</b>".into()];
     report.checks[0].saw = "<iframe>".into();
@@ -22,14 +18,7 @@ fn the_page_shows_who_failed_and_lets_no_host_write_into_it() {
 
     let page = world.as_operator("GET /", b"");
     assert_eq!(page.status, 200);
-    for text in [
-        "field",
-        "stopped",
-        "aachen",
-        "rolled back",
-        "check web failed",
-        "calais",
-    ] {
+    for text in ["field", "stopped", "aachen", "rolled back", "check web failed", "calais"] {
         assert!(page.body.contains(text), "the page does not say {text}");
     }
     assert!(page.body.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));

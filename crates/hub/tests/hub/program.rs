@@ -36,15 +36,11 @@ fn it_serves_until_it_is_told_to_stop() {
     let mut hub = program(&world).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(hub.stderr.take().unwrap()).lines();
     let mut lines = lines.map(Result::unwrap);
-    let address = lines
-        .find_map(|l| Some(l.strip_prefix("operators: http://")?.to_owned()))
-        .unwrap();
+    let address =
+        lines.find_map(|l| Some(l.strip_prefix("operators: http://")?.to_owned())).unwrap();
     let answer = world.ask(address.parse().unwrap(), "GET /healthz", b"");
     assert_eq!((answer.status, answer.body.as_str()), (200, "ok\n"));
-    let told = Command::new("kill")
-        .args(["-TERM", &hub.id().to_string()])
-        .status()
-        .unwrap();
+    let told = Command::new("kill").args(["-TERM", &hub.id().to_string()]).status().unwrap();
     assert!(told.success());
     assert!(lines.any(|l| l == "stopping"));
     assert_eq!(hub.wait().unwrap().code(), Some(0));
@@ -54,15 +50,9 @@ fn it_serves_until_it_is_told_to_stop() {
 fn a_dry_run_says_what_is_wrong_and_makes_no_file() {
     let mut world = World::empty();
     let run = |world: &World| {
-        let output = program(world)
-            .args(["--dry-run", "--json"])
-            .output()
-            .unwrap();
+        let output = program(world).args(["--dry-run", "--json"]).output().unwrap();
         let plan: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        (
-            output.status.code(),
-            plan["problems"].as_array().unwrap().len(),
-        )
+        (output.status.code(), plan["problems"].as_array().unwrap().len())
     };
     assert_eq!(run(&world), (Some(1), 1));
     world.publish(1, WAVES);

@@ -21,23 +21,14 @@ fn a_restart_in_the_middle_forgets_nothing() {
     let assignment = world.assignment("aachen");
     world.restart();
     assert_eq!(world.status(), before);
-    assert_eq!(
-        world.assignment("aachen"),
-        assignment,
-        "it was signed again for nothing"
-    );
+    assert_eq!(world.assignment("aachen"), assignment, "it was signed again for nothing");
     world.healthy("aachen", 3, 2);
     assert_eq!(world.assigned(), "aachen=2 bergen=2 bremen=2 calais=1");
-    world
-        .report(&rolled_back("bergen", 2, 1, 2, &["one", "two"]))
-        .ok();
+    world.report(&rolled_back("bergen", 2, 1, 2, &["one", "two"])).ok();
     let before = world.status();
     world.restart();
     assert_eq!(world.status(), before);
-    assert!(matches!(
-        before.rollout.unwrap().status,
-        Status::Stopped { .. }
-    ));
+    assert!(matches!(before.rollout.unwrap().status, Status::Stopped { .. }));
 }
 
 #[test]
@@ -48,9 +39,8 @@ fn a_hub_whose_database_is_gone_finds_itself_in_the_repository() {
     world.start_release(2, "0s").ok();
     world.healthy("aachen", 2, 2);
     assert_eq!(world.assigned(), "aachen=2 bergen=2 bremen=2 calais=1");
-    let counters: Vec<u64> = ["aachen", "calais"]
-        .map(|h| world.assignment(h).unwrap().counter)
-        .into();
+    let counters: Vec<u64> =
+        ["aachen", "calais"].map(|h| world.assignment(h).unwrap().counter).into();
     world.stop();
     std::fs::remove_file(world.database()).unwrap();
     world.start();
@@ -59,9 +49,7 @@ fn a_hub_whose_database_is_gone_finds_itself_in_the_repository() {
     let status = world.status();
     assert_eq!((status.rollout, status.problems), (None, vec![]));
     assert_eq!(status.waves[2].reached, Some(ReleaseId(1)));
-    world
-        .start_release(1, "0s")
-        .refused(409, "not newer than 2");
+    world.start_release(1, "0s").refused(409, "not newer than 2");
     // Half handed out: it can be started once more, and goes on by new reports alone.
     world.start_release(2, "0s").ok();
     assert_eq!(world.assigned(), "aachen=2 bergen=2 bremen=2 calais=1");
@@ -95,15 +83,9 @@ fn a_hub_that_starts_before_the_first_release_waits_for_it() {
     let mut world = World::empty();
     world.start();
     let status = world.status();
-    assert!(
-        status.problems[0].contains("repository is not accepted"),
-        "{:?}",
-        status.problems
-    );
+    assert!(status.problems[0].contains("repository is not accepted"), "{:?}", status.problems);
     assert_eq!(world.as_operator("GET /healthz", b"").status, 503);
-    world
-        .report(&report("aachen", 1, 1, Event::Healthy))
-        .refused(503, "no release yet");
+    world.report(&report("aachen", 1, 1, Event::Healthy)).refused(503, "no release yet");
     world.publish(1, WAVES);
     world.tick();
     assert_eq!(world.status().problems, Vec::<String>::new());
@@ -120,10 +102,7 @@ fn a_damaged_repository_is_a_problem_and_not_the_end() {
     std::fs::write(&timestamp, "{").unwrap();
     world.tick();
     let problems = world.status().problems;
-    assert!(
-        problems[0].contains("the last good one counts"),
-        "{problems:?}"
-    );
+    assert!(problems[0].contains("the last good one counts"), "{problems:?}");
     world.healthy("aachen", 2, 1);
     std::fs::write(&timestamp, &good).unwrap();
     world.tick();
@@ -134,20 +113,14 @@ fn a_damaged_repository_is_a_problem_and_not_the_end() {
     std::fs::write(&timestamp, &good).unwrap();
     world.restart();
     let problems = world.status().problems;
-    assert!(
-        problems[0].contains("older than what was seen"),
-        "{problems:?}"
-    );
+    assert!(problems[0].contains("older than what was seen"), "{problems:?}");
 }
 
 #[test]
 fn a_key_that_the_root_does_not_name_signs_nothing() {
     let mut world = World::empty();
     world.publish(1, WAVES);
-    let setup = Setup {
-        rollout_key: key(ROLLOUT + 1),
-        ..world.setup()
-    };
+    let setup = Setup { rollout_key: key(ROLLOUT + 1), ..world.setup() };
     world.start_with(setup);
     world.start_release(1, "0s").ok();
     assert_eq!(world.assigned(), "");
@@ -169,10 +142,7 @@ fn of_each_host_the_last_reports_are_kept() {
         let mut database = Database::open(&world.database()).await.unwrap();
         database.count_reports(&name(host)).await.unwrap()
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     assert_eq!(runtime.block_on(count("aachen")), KEPT_REPORTS);
     assert_eq!(runtime.block_on(count("bergen")), 1);
 }
@@ -183,10 +153,7 @@ fn a_dry_run_tells_and_leaves_everything_as_it_is() {
     world.start_release(1, "10m").ok();
     world.wait("16d");
     let before = std::fs::read(world.database()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (changes, assignments) =
         runtime.block_on(async { Hub::look(world.setup()).await.unwrap().plan().await });
     assert_eq!(changes, []);

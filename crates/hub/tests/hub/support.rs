@@ -24,11 +24,8 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-pub const WAVES: &[(&str, &[&str])] = &[
-    ("first", &["aachen"]),
-    ("middle", &["bergen", "bremen"]),
-    ("final", &["calais"]),
-];
+pub const WAVES: &[(&str, &[&str])] =
+    &[("first", &["aachen"]), ("middle", &["bergen", "bremen"]), ("final", &["calais"])];
 /// Whose keys are whose; hosts have theirs from 100.
 const RELEASE: u8 = 10;
 pub const ROLLOUT: u8 = 20;
@@ -44,10 +41,7 @@ pub fn host_key(host: &str) -> SecretKey {
 }
 
 fn keys(ns: &[u8], threshold: usize) -> KeySet {
-    KeySet {
-        keys: ns.iter().map(|n| key(*n).public()).collect(),
-        threshold,
-    }
+    KeySet { keys: ns.iter().map(|n| key(*n).public()).collect(), threshold }
 }
 
 pub struct World {
@@ -114,13 +108,7 @@ impl World {
         let repository = Repository::open(&dir.path().join("repository")).unwrap();
         std::fs::write(repository.metadata().join("1.root.json"), &root).unwrap();
         let now = Arc::new(Mutex::new(start));
-        Self {
-            dir,
-            root,
-            now,
-            releases: BTreeMap::new(),
-            running: None,
-        }
+        Self { dir, root, now, releases: BTreeMap::new(), running: None }
     }
 
     /// A running hub, and release 1.
@@ -150,24 +138,16 @@ impl World {
     }
 
     pub fn publish(&mut self, release: u64, waves: &[(&str, &[&str])]) {
-        let all: Vec<&str> = waves
-            .iter()
-            .flat_map(|(_, hosts)| hosts.iter().copied())
-            .collect();
+        let all: Vec<&str> = waves.iter().flat_map(|(_, hosts)| hosts.iter().copied()).collect();
         self.publish_for(release, waves, &all);
     }
 
     /// Publishes a release in which only `built` of the waves' hosts could be built.
     pub fn publish_for(&mut self, release: u64, waves: &[(&str, &[&str])], built: &[&str]) {
-        let object = ObjectRef {
-            id: ObjectId::of(&release.to_le_bytes()),
-            size: 1,
-        };
+        let object = ObjectRef { id: ObjectId::of(&release.to_le_bytes()), size: 1 };
         let entry = |host: &&str| {
             let entry = HostRelease {
-                system: format!("/nix/store/{}-{host}-{release}", "0".repeat(32))
-                    .parse()
-                    .unwrap(),
+                system: format!("/nix/store/{}-{host}-{release}", "0".repeat(32)).parse().unwrap(),
                 closure: object.clone(),
                 delivery: object.clone(),
                 data: object.clone(),
@@ -194,14 +174,7 @@ impl World {
         self.releases.insert(ReleaseId(release), reference);
         let expires = self.now() + SignedDuration::from_hours(24 * 180);
         let metadata = repository.metadata();
-        publish(
-            &metadata,
-            &self.root,
-            &self.releases,
-            expires,
-            &[RELEASE; 32],
-        )
-        .unwrap();
+        publish(&metadata, &self.root, &self.releases, expires, &[RELEASE; 32]).unwrap();
     }
 
     pub fn setup(&self) -> Setup {
@@ -223,9 +196,7 @@ impl World {
         let (tell, told) = std::sync::mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.unwrap();
             let handle = runtime.handle().clone();
             runtime.block_on(async move {
@@ -244,22 +215,13 @@ impl World {
             });
         });
         let ((hosts, operators), hub, runtime) = told.recv().unwrap();
-        self.running = Some(Running {
-            hosts,
-            operators,
-            hub,
-            runtime,
-            stop,
-            thread,
-        });
+        self.running = Some(Running { hosts, operators, hub, runtime, stop, thread });
         self.tick();
     }
 
     /// Ends the hub without a word, as a power cut would.
     pub fn stop(&mut self) {
-        let Running {
-            stop, thread, hub, ..
-        } = self.running.take().unwrap();
+        let Running { stop, thread, hub, .. } = self.running.take().unwrap();
         drop(hub);
         stop.send(()).unwrap();
         thread.join().unwrap();
@@ -283,11 +245,7 @@ impl World {
     pub fn ask(&self, address: SocketAddr, head: &str, body: &[u8]) -> Answer {
         let mut stream = TcpStream::connect(address).unwrap();
         let own = head.contains("Content-Length") || head.contains("Transfer-Encoding");
-        let length = if own {
-            "".into()
-        } else {
-            format!("Content-Length: {}\r\n", body.len())
-        };
+        let length = if own { "".into() } else { format!("Content-Length: {}\r\n", body.len()) };
         let (line, more) = head.split_once('\n').unwrap_or((head, ""));
         let head =
             format!("{line} HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n{length}{more}\r\n");
@@ -314,9 +272,7 @@ impl World {
 
     /// The word for a host's state.
     pub fn state(&self, host: &str) -> String {
-        let status = self
-            .as_operator(&format!("GET /v1/status/{host}"), b"")
-            .ok();
+        let status = self.as_operator(&format!("GET /v1/status/{host}"), b"").ok();
         status["state"].as_str().unwrap().to_owned()
     }
 
@@ -332,8 +288,7 @@ impl World {
     /// The host says that it is healthy on a release.
     #[track_caller]
     pub fn healthy(&self, host: &str, seq: u64, release: u64) {
-        self.report(&report(host, seq, release, Event::Healthy))
-            .ok();
+        self.report(&report(host, seq, release, Event::Healthy)).ok();
     }
 
     pub fn order(&self, action: Action) -> Answer {
@@ -348,12 +303,7 @@ impl World {
     pub fn signed_now(&self, action: Action) -> Order {
         let issued = self.now();
         let expires = issued + SignedDuration::from_mins(10);
-        Order {
-            fleet: "field".parse().unwrap(),
-            action,
-            issued,
-            expires,
-        }
+        Order { fleet: "field".parse().unwrap(), action, issued, expires }
     }
 
     /// What a host would fetch, opened with the rollout key; none if there is none.
@@ -371,22 +321,14 @@ impl World {
     /// `host=release` for every host that has an assignment.
     pub fn assigned(&self) -> String {
         let hosts = ["aachen", "bergen", "bremen", "calais"];
-        let all = hosts
-            .iter()
-            .filter_map(|h| Some(format!("{h}={}", self.assignment(h)?.release)));
+        let all = hosts.iter().filter_map(|h| Some(format!("{h}={}", self.assignment(h)?.release)));
         all.collect::<Vec<_>>().join(" ")
     }
 
     /// The changes that an order's answer tells of.
     pub fn start_release(&self, release: u64, soak: &str) -> Answer {
-        let policy = Policy {
-            soak: soak.parse().unwrap(),
-            healthy_percent: 100,
-        };
-        self.order(Action::Start {
-            release: ReleaseId(release),
-            policy,
-        })
+        let policy = Policy { soak: soak.parse().unwrap(), healthy_percent: 100 };
+        self.order(Action::Start { release: ReleaseId(release), policy })
     }
 }
 
@@ -400,17 +342,11 @@ impl Drop for World {
 
 /// Reads as much as the head announces: a server that refused a body may wait for its rest.
 fn read_answer(stream: TcpStream) -> Answer {
-    stream
-        .set_read_timeout(Some(std::time::Duration::from_secs(60)))
-        .unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
     let mut reader = BufReader::new(stream);
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
-        assert_ne!(
-            reader.read_line(&mut head).unwrap(),
-            0,
-            "the answer ends in its head: {head}"
-        );
+        assert_ne!(reader.read_line(&mut head).unwrap(), 0, "the answer ends in its head: {head}");
     }
     let lengths = head.lines().filter_map(|l| l.split_once(": "));
     let mut lengths = lengths.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
@@ -434,12 +370,7 @@ pub fn sealed<D: Document>(document: &D, key: &SecretKey) -> Envelope {
 pub fn report(host: &str, seq: u64, release: u64, event: Event) -> Report {
     let passed = event == Event::Healthy;
     let saw = if passed { "200" } else { "connection refused" }.to_owned();
-    let check = CheckResult {
-        name: "web".parse().unwrap(),
-        passed,
-        saw,
-        tries: 3,
-    };
+    let check = CheckResult { name: "web".parse().unwrap(), passed, saw, tries: 3 };
     Report {
         fleet: "field".parse().unwrap(),
         host: name(host),
@@ -457,10 +388,6 @@ pub fn report(host: &str, seq: u64, release: u64, event: Event) -> Report {
 
 pub fn rolled_back(host: &str, seq: u64, on: u64, from: u64, log: &[&str]) -> Report {
     let log = log.iter().map(ToString::to_string).collect();
-    let event = Event::RolledBack {
-        from: ReleaseId(from),
-        why: "check web failed".into(),
-        log,
-    };
+    let event = Event::RolledBack { from: ReleaseId(from), why: "check web failed".into(), log };
     report(host, seq, on, event)
 }

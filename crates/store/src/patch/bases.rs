@@ -98,11 +98,7 @@ impl<'a> Bases<'a> {
             self.scratch = Some(tempfile::tempfile_in(scratch).map_err(io)?);
         }
         let path = self.owner(opened.at).clone();
-        let packed = Packed {
-            bases: self,
-            at: opened.at,
-            left: opened.packed,
-        };
+        let packed = Packed { bases: self, at: opened.at, left: opened.packed };
         let mut raw = flate2::read::GzDecoder::new(packed).take(opened.raw + 1);
         let mut buffer = vec![0; 1 << 16];
         let mut len = 0;
@@ -165,8 +161,7 @@ impl<'a> Bases<'a> {
                 n = out.len();
                 let file = self.scratch.as_ref();
                 let file = file.ok_or(PatchError::Corrupt("it copies from outside its bases"))?;
-                file.read_exact_at(out, at - self.total)
-                    .map_err(PatchError::Scratch)?;
+                file.read_exact_at(out, at - self.total).map_err(PatchError::Scratch)?;
             } else {
                 let k = self.trees.partition_point(|t| t.0 <= at) - 1;
                 let (start, tree, path) = self.trees[k];
@@ -196,9 +191,7 @@ struct Packed<'b, 'a> {
 impl std::io::Read for Packed<'_, '_> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         let n = self.left.min(out.len() as u64) as usize;
-        self.bases
-            .raw(self.at, &mut out[..n])
-            .map_err(std::io::Error::other)?;
+        self.bases.raw(self.at, &mut out[..n]).map_err(std::io::Error::other)?;
         self.at += n as u64;
         self.left -= n as u64;
         Ok(n)
@@ -236,11 +229,7 @@ impl Renamed {
                 at += k + 1;
                 continue;
             }
-            if let Some(to) = word
-                .try_into()
-                .ok()
-                .and_then(|w: [u8; HASH]| self.map.get(&w))
-            {
+            if let Some(to) = word.try_into().ok().and_then(|w: [u8; HASH]| self.map.get(&w)) {
                 found.push((at, *to));
             }
             at += 1;

@@ -29,12 +29,7 @@ pub struct Bytes {
 
 impl Bytes {
     pub fn new() -> Self {
-        Self {
-            fresh: Fresh::new(),
-            aligned: Aligned::new(),
-            last: 0,
-            word: 0,
-        }
+        Self { fresh: Fresh::new(), aligned: Aligned::new(), last: 0, word: 0 }
     }
 
     /// Codes bytes that nothing is known of.
@@ -69,9 +64,7 @@ impl Bytes {
             // A block with something wrong in it, or the bytes after something wrong.
             let until = until.min(bytes.len());
             while k < until {
-                bytes[k] = self
-                    .aligned
-                    .code(coder, bytes[k], expected, start + k, self.last)?;
+                bytes[k] = self.aligned.code(coder, bytes[k], expected, start + k, self.last)?;
                 self.push(bytes[k], false);
                 k += 1;
             }
@@ -168,11 +161,7 @@ impl Fresh {
         at: u32,
     ) -> Result<u32, PatchError> {
         // Place in the half byte: 1, then two, four, eight nodes.
-        let inner = if at > 3 {
-            node
-        } else {
-            node & ((1 << (3 - at)) - 1) | 1 << (3 - at)
-        };
+        let inner = if at > 3 { node } else { node & ((1 << (3 - at)) - 1) | 1 << (3 - at) };
         for k in 0..ORDERS {
             match self.contexts[k].p(self.places[k], inner) {
                 0 => self.mixer.skip(),
@@ -305,9 +294,7 @@ impl Aligned {
                 p => self.flag_mixer.add(p),
             }
         }
-        let p = self
-            .flag_mixer
-            .mix(&[run as usize, (self.past & 0xFF) as usize]);
+        let p = self.flag_mixer.mix(&[run as usize, (self.past & 0xFF) as usize]);
         let right = coder.bit(u32::from(byte == want), p)?;
         self.flag_mixer.learn(right);
         for (k, c) in contexts.iter().enumerate() {
@@ -325,9 +312,7 @@ impl Aligned {
         self.places |= u64::from(off);
         let byte = want.wrapping_add(off);
         if off == 0 {
-            return Err(PatchError::Corrupt(
-                "a byte that is wrong and right at once",
-            ));
+            return Err(PatchError::Corrupt("a byte that is wrong and right at once"));
         }
         Ok(byte)
     }
@@ -354,11 +339,7 @@ impl Aligned {
     /// Right bytes since the last wrong one, in 32 classes.
     fn run_class(&self) -> u32 {
         let run = self.run;
-        if run < 12 {
-            run
-        } else {
-            (8 + run.ilog2()).min(31)
-        }
+        if run < 12 { run } else { (8 + run.ilog2()).min(31) }
     }
 
     /// Codes how far off a wrong byte is.
@@ -377,12 +358,7 @@ impl Aligned {
             hash(&[3, self.offs & 0xFFFF]),
             hash(&[4, self.past & 0xFF, self.offs & 0xFF]),
             hash(&[5, last as u32 & 0xFFFF, ahead >> 24]),
-            hash(&[
-                6,
-                (before & 0xFF_FFFF) as u32,
-                self.past & 0xF,
-                self.offs >> 24,
-            ]),
+            hash(&[6, (before & 0xFF_FFFF) as u32, self.past & 0xF, self.offs >> 24]),
         ];
         let streak = (!self.past).trailing_ones().min(4) as usize;
         let mut places = [0; WRONGS];
@@ -394,11 +370,7 @@ impl Aligned {
                     places[k] = self.wrongs[k].find(hash(&[*h, half]));
                 }
             }
-            let inner = if at > 3 {
-                node
-            } else {
-                node & ((1 << (3 - at)) - 1) | 1 << (3 - at)
-            };
+            let inner = if at > 3 { node } else { node & ((1 << (3 - at)) - 1) | 1 << (3 - at) };
             for (k, place) in places.iter().enumerate() {
                 match self.wrongs[k].p(*place, inner) {
                     0 => self.wrong_mixer.skip(),

@@ -24,10 +24,7 @@ struct Interval {
 }
 
 impl Interval {
-    const ALL: Self = Self {
-        low: 0,
-        high: u32::MAX,
-    };
+    const ALL: Self = Self { low: 0, high: u32::MAX };
 
     /// Last value that stands for the bit 1.
     fn split(&self, p1: Probability) -> u32 {
@@ -66,11 +63,7 @@ pub struct Encoder<W> {
 impl<W: Write> Encoder<W> {
     pub fn new(out: W) -> Self {
         let interval = Interval::ALL;
-        Self {
-            out,
-            interval,
-            written: 0,
-        }
+        Self { out, interval, written: 0 }
     }
 
     /// Writes what is left; the decoder never needs more.
@@ -104,11 +97,7 @@ impl<R: Read> Decoder<R> {
     pub fn new(mut from: R) -> Result<Self, PatchError> {
         let mut first = [0; 4];
         read_exact(&mut from, &mut first)?;
-        Ok(Self {
-            from,
-            interval: Interval::ALL,
-            value: u32::from_be_bytes(first),
-        })
+        Ok(Self { from, interval: Interval::ALL, value: u32::from_be_bytes(first) })
     }
 
     /// Everything has been read; refuses what stands behind it.

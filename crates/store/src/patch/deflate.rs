@@ -39,15 +39,7 @@ impl Method {
             8 => (32, 128, 258, 1024),
             _ => (8, 16, 128, 128),
         };
-        Self {
-            lazy,
-            good,
-            nice,
-            chain,
-            hash,
-            block,
-            early,
-        }
+        Self { lazy, good, nice, chain, hash, block, early }
     }
 
     /// By number, as patches name them: gzip -9, gzip -6, zlib 9, zlib 6, zlib 9 with more memory. Never
@@ -93,10 +85,7 @@ pub fn deflate(raw: &[u8], method: Method) -> Vec<u8> {
         }
         if old >= MIN_MATCH && previous <= old {
             let full = block.add(
-                Symbol {
-                    distance: (at - 1 - old_from) as u16,
-                    value: (old - MIN_MATCH) as u8,
-                },
+                Symbol { distance: (at - 1 - old_from) as u16, value: (old - MIN_MATCH) as u8 },
                 at,
                 &method,
             );
@@ -139,12 +128,7 @@ struct Matcher<'r> {
 
 impl<'r> Matcher<'r> {
     fn new(raw: &'r [u8], method: Method) -> Self {
-        Self {
-            raw,
-            method,
-            head: vec![0; 1 << method.hash.0],
-            before: vec![0; WINDOW],
-        }
+        Self { raw, method, head: vec![0; 1 << method.hash.0], before: vec![0; WINDOW] }
     }
 
     /// Notes the place `at`; returns the last one with the same hash.
@@ -171,11 +155,7 @@ impl<'r> Matcher<'r> {
         let mut candidate = head;
         loop {
             let text = &self.raw[at..at + room.min(MAX_MATCH)];
-            let len = text
-                .iter()
-                .zip(&self.raw[candidate..])
-                .take_while(|(a, b)| a == b)
-                .count();
+            let len = text.iter().zip(&self.raw[candidate..]).take_while(|(a, b)| a == b).count();
             if len > best {
                 (best, from) = (len, candidate);
                 if len >= self.method.nice.min(room) {
@@ -219,9 +199,6 @@ impl Block {
 
     fn flush(&mut self, out: &mut Bits, at: usize, last: bool) {
         huffman::block(out, &mut self.codes, &self.symbols, last);
-        *self = Self {
-            start: at,
-            ..Self::default()
-        };
+        *self = Self { start: at, ..Self::default() };
     }
 }

@@ -19,11 +19,7 @@ pub fn diff(old: &[u8], new: &[u8]) -> Vec<Match> {
     }
     let suffixes = divsufsort::sort(old).into_parts().1;
     let mut found = Vec::new();
-    let mut present = Match {
-        new: 0,
-        old: 0,
-        len: 0,
-    };
+    let mut present = Match { new: 0, old: 0, len: 0 };
     let mut scan = 0;
     let mut len = 0;
     while scan < new.len() {
@@ -53,11 +49,7 @@ pub fn diff(old: &[u8], new: &[u8]) -> Vec<Match> {
         if len == score && scan < new.len() {
             continue;
         }
-        let next = Match {
-            new: scan.min(new.len()),
-            old: place,
-            len: 0,
-        };
+        let next = Match { new: scan.min(new.len()), old: place, len: 0 };
         let next = join(old, new, &mut present, next, scan < new.len());
         if present.len > 0 {
             found.push(present);
@@ -75,11 +67,7 @@ fn join(old: &[u8], new: &[u8], present: &mut Match, next: Match, more: bool) ->
     let agree = |o: Option<usize>, n: usize| o.and_then(|o| old.get(o)) == Some(&new[n]);
     let room = (next.new - present.new).min(old.len() - present.old);
     let forward = best(room, |i| agree(Some(present.old + i), present.new + i));
-    let room = if more {
-        (next.new - present.new).min(next.old)
-    } else {
-        0
-    };
+    let room = if more { (next.new - present.new).min(next.old) } else { 0 };
     let backward = best(room, |i| agree(Some(next.old - i - 1), next.new - i - 1));
     let (mut forward, mut backward) = (forward, backward);
     let overlap = (present.new + forward + backward).saturating_sub(next.new);
@@ -98,11 +86,7 @@ fn join(old: &[u8], new: &[u8], present: &mut Match, next: Match, more: bool) ->
         backward -= cut;
     }
     present.len = forward;
-    Match {
-        new: next.new - backward,
-        old: next.old - backward,
-        len: 0,
-    }
+    Match { new: next.new - backward, old: next.old - backward, len: 0 }
 }
 
 /// The length at which agreements outweigh the rest most.
@@ -122,10 +106,8 @@ fn longest(old: &[u8], suffixes: &[i32], text: &[u8]) -> (usize, usize) {
     let (mut low, mut high) = (0, suffixes.len() - 1);
     let at = |k: usize| suffixes[k] as usize;
     // All suffixes between two share what both share with the text.
-    let (mut same_low, mut same_high) = (
-        common(&old[at(low)..], text, 0),
-        common(&old[at(high)..], text, 0),
-    );
+    let (mut same_low, mut same_high) =
+        (common(&old[at(low)..], text, 0), common(&old[at(high)..], text, 0));
     while high - low > 1 {
         let middle = low + (high - low) / 2;
         let suffix = &old[at(middle)..];
@@ -141,11 +123,7 @@ fn longest(old: &[u8], suffixes: &[i32], text: &[u8]) -> (usize, usize) {
             (high, same_high) = (middle, same);
         }
     }
-    if same_low >= same_high {
-        (at(low), same_low)
-    } else {
-        (at(high), same_high)
-    }
+    if same_low >= same_high { (at(low), same_low) } else { (at(high), same_high) }
 }
 
 /// How many bytes two texts share at their start, of which `known` are known.

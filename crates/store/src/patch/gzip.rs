@@ -35,11 +35,7 @@ pub fn open(file: &[u8]) -> Option<Open> {
     let body = &file[header..];
     (0..Method::ALL.len() as u64)
         .find(|method| close(&raw, *method).is_some_and(|made| made == body))
-        .map(|method| Open {
-            header,
-            raw,
-            method,
-        })
+        .map(|method| Open { header, raw, method })
 }
 
 /// The content of a file, if it is one whole gzip file and not too large.
@@ -108,14 +104,10 @@ mod tests {
     fn prose(len: usize, seed: u64) -> Vec<u8> {
         let mut state = seed;
         let mut next = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) as usize
         };
-        let words: Vec<String> = (0..3000)
-            .map(|_| format!("{:x}", next() % 99_991))
-            .collect();
+        let words: Vec<String> = (0..3000).map(|_| format!("{:x}", next() % 99_991)).collect();
         let mut text = String::new();
         while text.len() < len {
             let n = next() % words.len();
@@ -133,10 +125,7 @@ mod tests {
                 let file = gzip(level, &content);
                 let opened = open(&file).unwrap_or_else(|| panic!("gzip {level} of {len} bytes"));
                 assert_eq!(opened.raw, content);
-                assert_eq!(
-                    close(&opened.raw, opened.method).unwrap(),
-                    file[opened.header..]
-                );
+                assert_eq!(close(&opened.raw, opened.method).unwrap(), file[opened.header..]);
             }
         }
     }

@@ -7,12 +7,9 @@ const DISTANCES: usize = 30;
 const LENGTHS: usize = 19;
 const END: usize = 256;
 /// In this order the lengths of length codes are sent.
-const ORDER: [usize; LENGTHS] = [
-    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15,
-];
-const LENGTH_EXTRA: [u32; 29] = [
-    0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0,
-];
+const ORDER: [usize; LENGTHS] = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+const LENGTH_EXTRA: [u32; 29] =
+    [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0];
 
 /// Bits, the lowest first.
 #[derive(Default)]
@@ -50,10 +47,7 @@ impl Default for Codes {
     fn default() -> Self {
         let mut literals = vec![0; LITERALS];
         literals[END] = 1;
-        Self {
-            literals,
-            distances: vec![0; DISTANCES],
-        }
+        Self { literals, distances: vec![0; DISTANCES] }
     }
 }
 
@@ -123,15 +117,8 @@ pub fn block(out: &mut Bits, codes: &mut Codes, symbols: &[Symbol], last: bool) 
     let mut counts = vec![0; LENGTHS];
     sent.iter().for_each(|(code, _, _)| counts[*code] += 1);
     let order = lengths(&mut counts, 7);
-    let used = (3..LENGTHS)
-        .rev()
-        .find(|k| order[ORDER[*k]] != 0)
-        .unwrap_or(3)
-        + 1;
-    let sizes: u64 = sent
-        .iter()
-        .map(|(code, bits, _)| u64::from(order[*code] + bits))
-        .sum();
+    let used = (3..LENGTHS).rev().find(|k| order[ORDER[*k]] != 0).unwrap_or(3) + 1;
+    let sizes: u64 = sent.iter().map(|(code, bits, _)| u64::from(order[*code] + bits)).sum();
     let own = cost(codes, &literals, &distances) + sizes + 3 * used as u64 + 14;
     let plain = cost(codes, &fixed, &fixed_distances);
     if (plain + 10) >> 3 <= (own + 10) >> 3 {
@@ -202,16 +189,8 @@ fn runs(literals: &[u32], distances: &[u32]) -> Vec<(usize, u32, u32)> {
                 (_, true) => 6,
                 (_, false) => 7,
             };
-            let least = if value == 0 || before == Some(value) {
-                3
-            } else {
-                4
-            };
-            let run = lengths[at..]
-                .iter()
-                .take(most)
-                .take_while(|l| **l == value)
-                .count();
+            let least = if value == 0 || before == Some(value) { 3 } else { 4 };
+            let run = lengths[at..].iter().take(most).take_while(|l| **l == value).count();
             let mut left = run;
             if run < least {
                 sent.extend((0..run).map(|_| (value as usize, 0, 0)));
@@ -348,10 +327,7 @@ fn limit(order: &[usize], parent: &[usize], n: usize, max: u32) -> Vec<u32> {
     }
     if over > 0 {
         while over > 0 {
-            let bits = (1..max as usize)
-                .rev()
-                .find(|b| number[*b] != 0)
-                .unwrap_or(1);
+            let bits = (1..max as usize).rev().find(|b| number[*b] != 0).unwrap_or(1);
             number[bits] -= 1;
             number[bits + 1] += 2;
             number[max as usize] -= 1;

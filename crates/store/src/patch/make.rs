@@ -52,10 +52,7 @@ pub struct Made {
 impl<'a> Library<'a> {
     /// Looks at all candidates: each file is read once.
     pub fn new(sources: impl IntoIterator<Item = Source<'a>>) -> Result<Self, PatchError> {
-        let mut library = Self {
-            known: Vec::new(),
-            contents: HashMap::new(),
-        };
+        let mut library = Self { known: Vec::new(), contents: HashMap::new() };
         for source in sources {
             let wrong = |e| changed(&source.info.path, e);
             let tree = Tree::of(source.dir).map_err(wrong)?;
@@ -84,9 +81,7 @@ impl<'a> Library<'a> {
             (stem == choice::stem(name)).then_some((same, k.source.info.path.clone()))
         };
         let all = self.known.iter().enumerate();
-        all.filter_map(|(k, known)| alike(known).map(|a| (a, k)))
-            .max()
-            .map(|(_, k)| k)
+        all.filter_map(|(k, known)| alike(known).map(|a| (a, k))).max().map(|(_, k)| k)
     }
 }
 
@@ -109,11 +104,7 @@ pub fn make(
     let sources: Vec<Source> = known.iter().map(|k| k.source).collect();
     let trees: Vec<&Tree> = known.iter().map(|k| &k.tree).collect();
     let mut bases = Bases::new(&sources, &trees)?;
-    let mut plan = Plan {
-        size: tree.len(),
-        pairs: pairs(target, &sources),
-        ..Plan::default()
-    };
+    let mut plan = Plan { size: tree.len(), pairs: pairs(target, &sources), ..Plan::default() };
     bases.rename(plan.renamed(target.info, &sources)?);
     let mut planner = Planner {
         tree: &tree,

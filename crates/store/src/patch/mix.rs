@@ -60,10 +60,7 @@ impl Mixer {
     /// A mixer of `inputs` predictions, with one set of weights for each of `sizes`, averaged.
     pub fn new(inputs: usize, sizes: &[usize]) -> Self {
         let first = 65536 / inputs.max(1) as i32 + 12_000;
-        let set = |size: &usize| Set {
-            weights: vec![first; size * inputs],
-            seen: vec![0; *size],
-        };
+        let set = |size: &usize| Set { weights: vec![first; size * inputs], seen: vec![0; *size] };
         Self {
             inputs: vec![0; inputs],
             used: 0,
@@ -93,11 +90,8 @@ impl Mixer {
         for (k, set) in self.sets.iter().enumerate() {
             let at = chosen[k] * n;
             let weights = &set.weights[at..at + n];
-            let dot: i64 = weights
-                .iter()
-                .zip(&self.inputs)
-                .map(|(w, x)| i64::from(*w) * i64::from(*x))
-                .sum();
+            let dot: i64 =
+                weights.iter().zip(&self.inputs).map(|(w, x)| i64::from(*w) * i64::from(*x)).sum();
             let x = (dot >> 16).clamp(-i64::from(LIMIT), i64::from(LIMIT)) as i32;
             self.chosen[k] = chosen[k];
             self.outputs[k] = squash(x);
@@ -159,10 +153,7 @@ pub struct Slots {
 
 impl Slots {
     pub fn new(bits: u32) -> Self {
-        Self {
-            slots: vec![Slot::NEW; 1 << bits],
-            mask: (1 << bits) - 1,
-        }
+        Self { slots: vec![Slot::NEW; 1 << bits], mask: (1 << bits) - 1 }
     }
 
     pub fn at(&mut self, hash: u32) -> &mut Slot {
@@ -181,10 +172,7 @@ struct Bucket {
 }
 
 impl Bucket {
-    const NEW: Self = Self {
-        check: 0,
-        nodes: [1 << 15; 15],
-    };
+    const NEW: Self = Self { check: 0, nodes: [1 << 15; 15] };
 }
 
 /// Contexts of one order, by half bytes.
@@ -195,10 +183,7 @@ pub struct Contexts {
 
 impl Contexts {
     pub fn new(bits: u32) -> Self {
-        Self {
-            buckets: vec![Bucket::NEW; 1 << bits],
-            mask: (1 << bits) - 1,
-        }
+        Self { buckets: vec![Bucket::NEW; 1 << bits], mask: (1 << bits) - 1 }
     }
 
     /// Place of the bucket of a context; the less used of two gives way.
@@ -212,15 +197,8 @@ impl Contexts {
             }
         }
         let used = |at: usize| self.buckets[at].nodes[0] & 15;
-        let at = if used(first) <= used(second) {
-            first
-        } else {
-            second
-        };
-        self.buckets[at] = Bucket {
-            check,
-            ..Bucket::NEW
-        };
+        let at = if used(first) <= used(second) { first } else { second };
+        self.buckets[at] = Bucket { check, ..Bucket::NEW };
         at
     }
 

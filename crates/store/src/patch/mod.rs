@@ -171,14 +171,8 @@ pub fn archive(root: &Path) -> io::Result<impl Read> {
 /// was not proved.
 pub fn blame(bases: &[Source]) -> Result<(), PatchError> {
     for (base, tree) in bases.iter().zip(trees(bases)?) {
-        nar::prove(
-            tree::Whole::of(tree),
-            base.info.nar_size,
-            base.info.nar_hash,
-        )
-        .map_err(|e| PatchError::BaseChanged {
-            path: base.info.path.clone(),
-            why: e.to_string(),
+        nar::prove(tree::Whole::of(tree), base.info.nar_size, base.info.nar_hash).map_err(|e| {
+            PatchError::BaseChanged { path: base.info.path.clone(), why: e.to_string() }
         })?;
     }
     Ok(())
@@ -193,11 +187,7 @@ fn trees(bases: &[Source]) -> Result<Vec<Tree>, PatchError> {
         }
         Err(PatchError::BaseChanged {
             path: base.info.path.clone(),
-            why: format!(
-                "its archive has {} bytes, not {}",
-                tree.len(),
-                base.info.nar_size
-            ),
+            why: format!("its archive has {} bytes, not {}", tree.len(), base.info.nar_size),
         })
     };
     bases.iter().map(tree).collect()
@@ -217,9 +207,7 @@ fn header(target: &PathInfo, bases: &[Source]) -> Vec<u8> {
     let mut header = MAGIC.to_vec();
     header.extend(mark(&target.nar_hash));
     header.push(bases.len() as u8);
-    bases
-        .iter()
-        .for_each(|b| header.extend(mark(&b.info.nar_hash)));
+    bases.iter().for_each(|b| header.extend(mark(&b.info.nar_hash)));
     header
 }
 
@@ -406,9 +394,5 @@ fn expect(
 /// The lengths of the pieces of something that is handled piece by piece.
 fn chunks(len: u64) -> impl Iterator<Item = usize> {
     let whole = (0..len / CHUNK as u64).map(|_| CHUNK);
-    whole.chain(
-        [(len % CHUNK as u64) as usize]
-            .into_iter()
-            .filter(|n| *n > 0),
-    )
+    whole.chain([(len % CHUNK as u64) as usize].into_iter().filter(|n| *n > 0))
 }

@@ -12,10 +12,7 @@ pub struct Number {
 
 impl Number {
     pub fn new() -> Self {
-        Self {
-            slots: vec![Slot::NEW; 1 << 12],
-            last: 0,
-        }
+        Self { slots: vec![Slot::NEW; 1 << 12], last: 0 }
     }
 
     /// Codes `n`; what the last number was predicts the next.

@@ -151,10 +151,7 @@ impl Plan {
     /// The sum of the sections, if the operations make exactly that and nothing is too large.
     pub fn check(&self, info: &PathInfo, bases: &Bases) -> Result<(), PatchError> {
         if self.size != info.nar_size {
-            return Err(PatchError::Size {
-                signed: info.nar_size,
-                found: self.size,
-            });
+            return Err(PatchError::Size { signed: info.nar_size, found: self.size });
         }
         // What is opened can be larger than what is packed; deflate packs 1032 to 1 at best.
         let most = self.size.saturating_mul(1033);
@@ -235,12 +232,9 @@ fn less(a: u64, b: u64) -> i64 {
 }
 
 fn add(a: u64, b: i64) -> Result<u64, PatchError> {
-    a.checked_add_signed(b)
-        .ok_or(PatchError::Corrupt("an address below zero"))
+    a.checked_add_signed(b).ok_or(PatchError::Corrupt("an address below zero"))
 }
 
 fn sum(a: u64, b: u64, max: u64) -> Result<u64, PatchError> {
-    a.checked_add(b)
-        .filter(|sum| *sum <= max)
-        .ok_or(PatchError::Bomb)
+    a.checked_add(b).filter(|sum| *sum <= max).ok_or(PatchError::Bomb)
 }

@@ -63,9 +63,7 @@ pub fn segments(head: &[u8]) -> Option<Vec<Segment>> {
             });
         }
     }
-    (1..=MAX_SEGMENTS)
-        .contains(&segments.len())
-        .then_some(segments)
+    (1..=MAX_SEGMENTS).contains(&segments.len()).then_some(segments)
 }
 
 /// How the segments of two programs differ, if they have as many.
@@ -133,20 +131,13 @@ impl Foresight {
             });
         }
         programs.sort_by_key(|p| p.base);
-        let copies = if programs.is_empty() {
-            Vec::new()
-        } else {
-            moves(plan)
-        };
+        let copies = if programs.is_empty() { Vec::new() } else { moves(plan) };
         Ok(Self { programs, copies })
     }
 
     /// Which program an address of the bases belongs to.
     pub fn program(&self, at: u64) -> Option<usize> {
-        let k = self
-            .programs
-            .partition_point(|p| p.base <= at)
-            .checked_sub(1)?;
+        let k = self.programs.partition_point(|p| p.base <= at).checked_sub(1)?;
         let p = &self.programs[k];
         (at - p.base < p.len).then_some(k)
     }
@@ -165,9 +156,7 @@ impl Foresight {
         };
         // Addresses of the window's first byte, before and after.
         let here = old.address.wrapping_add(offset.wrapping_sub(old.offset));
-        let there = new
-            .address
-            .wrapping_add(new_offset.wrapping_sub(new.offset));
+        let there = new.address.wrapping_add(new_offset.wrapping_sub(new.offset));
         if old.code {
             self.code(p, window, here, there);
         } else {
@@ -184,9 +173,7 @@ impl Foresight {
             }
             let next = k as u64 + 4;
             let value = four(&window[k..]);
-            let to = here
-                .wrapping_add(next)
-                .wrapping_add_signed(i64::from(value));
+            let to = here.wrapping_add(next).wrapping_add_signed(i64::from(value));
             if let Some(to) = self.follow(p, to) {
                 let value = to.wrapping_sub(there.wrapping_add(next)) as u32;
                 window[k..k + 4].copy_from_slice(&value.to_le_bytes());
@@ -214,10 +201,7 @@ impl Foresight {
             }
             // Tables of jumps and of unwinding lead into the code, counted from where they stand.
             let to = at.wrapping_add_signed(i64::from(four(&window[k..])));
-            let into_code = p
-                .old
-                .iter()
-                .any(|s| s.code && to.wrapping_sub(s.address) < s.size);
+            let into_code = p.old.iter().any(|s| s.code && to.wrapping_sub(s.address) < s.size);
             if into_code && let Some(to) = self.follow(p, to) {
                 let value = to.wrapping_sub(there.wrapping_add(k as u64)) as u32;
                 window[k..k + 4].copy_from_slice(&value.to_le_bytes());
@@ -234,28 +218,17 @@ impl Foresight {
         let within = address.wrapping_sub(old.address);
         if within >= old.size {
             // Zeros have no place in the file; they move with their segment's end.
-            return Some(
-                new.address
-                    .wrapping_add(new.size)
-                    .wrapping_add(within - old.size),
-            );
+            return Some(new.address.wrapping_add(new.size).wrapping_add(within - old.size));
         }
         let from = p.base.wrapping_add(old.offset).wrapping_add(within);
-        let copy = self
-            .copies
-            .partition_point(|c| c.0 <= from)
-            .checked_sub(1)?;
+        let copy = self.copies.partition_point(|c| c.0 <= from).checked_sub(1)?;
         let (start, place) = self.copies[copy];
         if start < p.base || place < p.target {
             return None;
         }
         let offset = place - p.target + (from - start);
         // The segment that the place now lies in; usually the same.
-        let new = p
-            .new
-            .iter()
-            .find(|s| offset.wrapping_sub(s.offset) < s.size)
-            .unwrap_or(new);
+        let new = p.new.iter().find(|s| offset.wrapping_sub(s.offset) < s.size).unwrap_or(new);
         Some(new.address.wrapping_add(offset.wrapping_sub(new.offset)))
     }
 }

@@ -40,20 +40,13 @@ impl Case {
         fs::write(&root, vec![b'x'; 3000]).unwrap();
         let mut nar = Vec::new();
         std::io::Read::read_to_end(&mut archive(&root).unwrap(), &mut nar).unwrap();
-        Self {
-            base: info("base", &nar),
-            target: info("target", &vec![0; SIZE as usize]),
-            dir,
-        }
+        Self { base: info("base", &nar), target: info("target", &vec![0; SIZE as usize]), dir }
     }
 
     /// What applying a patch with this plan and no bytes says.
     fn lie(&self, mut plan: Plan) -> PatchError {
         let root = self.dir.path().join("base");
-        let bases = [Source {
-            info: &self.base,
-            dir: &root,
-        }];
+        let bases = [Source { info: &self.base, dir: &root }];
         let mut coder = Encoder::new(header(&self.target, &bases));
         // What cannot even be written is refused by the same checks that a reader makes.
         if let Err(e) = plan.code(&mut coder) {
@@ -78,10 +71,7 @@ fn plan(ops: &[(u64, u64, u64)]) -> Plan {
     };
     Plan {
         size: SIZE,
-        sections: vec![Section {
-            plain: SIZE,
-            ..Section::default()
-        }],
+        sections: vec![Section { plain: SIZE, ..Section::default() }],
         ops: ops.iter().map(op).collect(),
         ..Plan::default()
     }
@@ -137,11 +127,7 @@ fn copies_from_outside_the_bases() {
 fn decompression_bombs() {
     let case = Case::new();
     // More bytes than there are to make.
-    for ops in [
-        &[(u64::MAX, 0, 0)][..],
-        &[(0, 1001, 0)],
-        &[(u64::MAX, 1 << 40, 0)],
-    ] {
+    for ops in [&[(u64::MAX, 0, 0)][..], &[(0, 1001, 0)], &[(u64::MAX, 1 << 40, 0)]] {
         let found = case.lie(plan(ops));
         assert!(matches!(found, PatchError::Bomb), "{ops:?}: {found:?}");
     }
@@ -157,11 +143,7 @@ fn decompression_bombs() {
     assert!(matches!(found, PatchError::TooLarge(_)), "{found:?}");
     // A base that opens to more than it can.
     let mut opened = plan(&[(0, 1000, 0)]);
-    opened.opened = vec![Opened {
-        at: 0,
-        packed: 100,
-        raw: 1 << 50,
-    }];
+    opened.opened = vec![Opened { at: 0, packed: 100, raw: 1 << 50 }];
     let found = case.lie(opened);
     assert!(matches!(found, PatchError::Bomb), "{found:?}");
 }
@@ -171,11 +153,7 @@ fn opened_content_that_does_not_fit() {
     let case = Case::new();
     // A thousand zeros that are said to be 900 bytes compressed: closed again they are a few.
     let mut plan = plan(&[(0, 1000, 100)]);
-    plan.sections[0] = Section {
-        plain: 100,
-        raw: 900,
-        method: 0,
-    };
+    plan.sections[0] = Section { plain: 100, raw: 900, method: 0 };
     let found = case.lie(plan.clone());
     assert!(matches!(found, PatchError::Corrupt(_)), "{found:?}");
     plan.sections[0].method = 99;
@@ -194,11 +172,7 @@ fn opens_what_is_not_there() {
     }
     // It is there, but no gzip file.
     let mut opened = plan(&[(0, 1000, 0)]);
-    opened.opened = vec![Opened {
-        at: 96,
-        packed: 1000,
-        raw: 5,
-    }];
+    opened.opened = vec![Opened { at: 96, packed: 1000, raw: 5 }];
     let found = case.lie(opened);
     assert!(matches!(found, PatchError::BaseChanged { .. }), "{found:?}");
 }
@@ -230,26 +204,10 @@ fn a_plan_is_read_as_it_was_written() {
         moved: moved.iter().map(|m| [*m, -*m, m / 3, 0]).collect(),
     };
     let mut wanted = plan(&[(5, 100, 7), (9, 0, 0), (0, 1 << 40, 1 << 20), (3, 8, 2)]);
-    wanted.pairs = (0..40)
-        .map(|n| Pair {
-            base: n % 3,
-            from: n,
-            to: 40 - n,
-        })
-        .collect();
-    wanted.opened = vec![
-        Opened {
-            at: 900,
-            packed: 100,
-            raw: 1000,
-        },
-        Opened::default(),
-    ];
-    wanted.images = vec![
-        image(4000, &[0, 4096, -8]),
-        image(90, &[]),
-        image(1 << 41, &[i64::MIN + 1]),
-    ];
+    wanted.pairs = (0..40).map(|n| Pair { base: n % 3, from: n, to: 40 - n }).collect();
+    wanted.opened = vec![Opened { at: 900, packed: 100, raw: 1000 }, Opened::default()];
+    wanted.images =
+        vec![image(4000, &[0, 4096, -8]), image(90, &[]), image(1 << 41, &[i64::MIN + 1])];
     let mut coder = Encoder::new(Vec::new());
     wanted.code(&mut coder).unwrap();
     let (bytes, _) = coder.finish().unwrap();

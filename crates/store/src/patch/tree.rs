@@ -40,12 +40,7 @@ pub struct Tree {
 impl Tree {
     /// Looks at every entry below `root`; contents are read later.
     pub fn of(root: &Path) -> io::Result<Self> {
-        let mut tree = Self {
-            root: root.to_owned(),
-            files: Vec::new(),
-            frame: Vec::new(),
-            len: 0,
-        };
+        let mut tree = Self { root: root.to_owned(), files: Vec::new(), frame: Vec::new(), len: 0 };
         tree.text(b"nix-archive-1");
         tree.node(PathBuf::new(), 0)?;
         tree.len = tree.end();
@@ -154,10 +149,7 @@ impl Tree {
     fn file(&mut self, name: PathBuf, len: u64) {
         self.frame.extend(len.to_le_bytes());
         if len > 0 {
-            let before = self
-                .files
-                .last()
-                .map_or(0, |f| f.at + f.len - f.frame as u64);
+            let before = self.files.last().map_or(0, |f| f.at + f.len - f.frame as u64);
             self.files.push(Entry {
                 at: before + self.frame.len() as u64,
                 len,
@@ -169,9 +161,8 @@ impl Tree {
     }
 
     fn folder(&mut self, path: &Path, name: &Path, depth: usize) -> io::Result<()> {
-        let names: io::Result<Vec<OsString>> = fs::read_dir(path)?
-            .map(|e| e.map(|e| e.file_name()))
-            .collect();
+        let names: io::Result<Vec<OsString>> =
+            fs::read_dir(path)?.map(|e| e.map(|e| e.file_name())).collect();
         let mut names: Vec<Vec<u8>> = names?.into_iter().map(OsString::into_vec).collect();
         names.sort();
         for entry in names {
@@ -203,10 +194,7 @@ impl Cache {
             let file = options.read(true).open(path)?;
             self.open = Some((path.to_owned(), file));
         }
-        self.open
-            .as_ref()
-            .map(|(_, file)| file)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.open.as_ref().map(|(_, file)| file).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -220,11 +208,7 @@ pub struct Whole {
 impl Whole {
     /// The whole archive as a stream.
     pub fn of(tree: Tree) -> Self {
-        Self {
-            tree,
-            at: 0,
-            cache: Cache::default(),
-        }
+        Self { tree, at: 0, cache: Cache::default() }
     }
 }
 
@@ -239,8 +223,5 @@ impl io::Read for Whole {
 
 /// The error for a base that cannot be read as it was.
 pub fn changed(path: &afield_core::ids::StorePath, e: io::Error) -> PatchError {
-    PatchError::BaseChanged {
-        path: path.clone(),
-        why: e.to_string(),
-    }
+    PatchError::BaseChanged { path: path.clone(), why: e.to_string() }
 }

@@ -70,15 +70,12 @@ pub fn read_root(bytes: &[u8]) -> Result<RootContent, TrustError> {
     let root = signed.signed;
     let set = |role: RoleType| -> KeySet {
         let keys = root.keys(role).filter_map(|key| match key {
-            Key::Ed25519 { keyval, .. } => <[u8; 32]>::try_from(keyval.public.as_ref())
-                .ok()
-                .map(PublicKey::from_bytes),
+            Key::Ed25519 { keyval, .. } => {
+                <[u8; 32]>::try_from(keyval.public.as_ref()).ok().map(PublicKey::from_bytes)
+            }
             _ => None,
         });
-        let threshold = root
-            .roles
-            .get(&role)
-            .map_or(1, |r| r.threshold.get() as usize);
+        let threshold = root.roles.get(&role).map_or(1, |r| r.threshold.get() as usize);
         let mut keys: Vec<_> = keys.collect();
         keys.sort();
         KeySet { keys, threshold }
@@ -103,13 +100,9 @@ pub fn sign_root(
     let root = root_role(content)?;
     let signers = signers(seeds);
     let holder = KeyHolder::Root(root.clone());
-    let mut signed = block_on(SignedRole::new(
-        root.clone(),
-        &holder,
-        &signers,
-        &SystemRandom::new(),
-    ))
-    .map_err(|e| refused(&e))?;
+    let mut signed =
+        block_on(SignedRole::new(root.clone(), &holder, &signers, &SystemRandom::new()))
+            .map_err(|e| refused(&e))?;
     if let Some(previous) = previous {
         let previous: Signed<Root> = serde_json::from_slice(previous).map_err(|e| refused(&e))?;
         if previous.signed.version.get() + 1 != content.version {
@@ -119,19 +112,12 @@ pub fn sign_root(
             )));
         }
         let holder = KeyHolder::Root(previous.signed.clone());
-        let for_old = block_on(SignedRole::new(
-            root.clone(),
-            &holder,
-            &signers,
-            &SystemRandom::new(),
-        ))
-        .map_err(|e| refused(&e))?;
+        let for_old =
+            block_on(SignedRole::new(root.clone(), &holder, &signers, &SystemRandom::new()))
+                .map_err(|e| refused(&e))?;
         let more = for_old.signed().signatures.clone();
         signed = signed.add_old_signatures(more).map_err(|e| refused(&e))?;
-        previous
-            .signed
-            .verify_role(signed.signed())
-            .map_err(|e| refused(&e))?;
+        previous.signed.verify_role(signed.signed()).map_err(|e| refused(&e))?;
     }
     root.verify_role(signed.signed()).map_err(|e| refused(&e))?;
     Ok(signed.buffer().clone())
@@ -151,17 +137,9 @@ fn root_role(content: &RootContent) -> Result<Root, EditError> {
         let threshold = NonZeroU64::new(set.threshold as u64)
             .filter(|t| t.get() <= keyids.len() as u64)
             .ok_or_else(|| {
-                wrong(&format!(
-                    "a threshold of {} for {} keys",
-                    set.threshold,
-                    keyids.len()
-                ))
+                wrong(&format!("a threshold of {} for {} keys", set.threshold, keyids.len()))
             })?;
-        Ok(RoleKeys {
-            keyids,
-            threshold,
-            _extra: HashMap::new(),
-        })
+        Ok(RoleKeys { keyids, threshold, _extra: HashMap::new() })
     };
     let root = role(&content.root)?;
     let release = role(&content.release)?;
@@ -206,24 +184,14 @@ pub fn publish(
     }
     let targets = sign(targets, &holder, &signers)?;
     let mut snapshot = Snapshot::new(SPEC.into(), next, expires);
-    snapshot
-        .meta
-        .insert("targets.json".into(), meta(&targets, next));
+    snapshot.meta.insert("targets.json".into(), meta(&targets, next));
     let snapshot = sign(snapshot, &holder, &signers)?;
     let mut timestamp = TimestampRole::new(SPEC.into(), next, expires);
-    timestamp
-        .meta
-        .insert("snapshot.json".into(), meta(&snapshot, next));
+    timestamp.meta.insert("snapshot.json".into(), meta(&snapshot, next));
     let timestamp = sign(timestamp, &holder, &signers)?;
 
-    write(
-        &metadata.join(format!("{next}.targets.json")),
-        targets.buffer(),
-    )?;
-    write(
-        &metadata.join(format!("{next}.snapshot.json")),
-        snapshot.buffer(),
-    )?;
+    write(&metadata.join(format!("{next}.targets.json")), targets.buffer())?;
+    write(&metadata.join(format!("{next}.snapshot.json")), snapshot.buffer())?;
     write(&metadata.join("timestamp.json"), timestamp.buffer())
 }
 
@@ -261,15 +229,9 @@ pub fn newest_root(
         };
         let next = parse_root(&next_bytes)?;
         if next.signed.version.get() != version {
-            return Err(not_accepted(format!(
-                "{} is of another version",
-                path.display()
-            )));
+            return Err(not_accepted(format!("{} is of another version", path.display())));
         }
-        let follows = root
-            .signed
-            .verify_role(&next)
-            .and_then(|()| next.signed.verify_role(&next));
+        let follows = root.signed.verify_role(&next).and_then(|()| next.signed.verify_role(&next));
         follows.map_err(|e| not_accepted(format!("{} does not follow: {e}", path.display())))?;
         (root, bytes) = (next, next_bytes);
     }
@@ -285,9 +247,7 @@ fn sign<T: Role + Serialize>(
     signers: &[Box<dyn KeySource>],
 ) -> Result<SignedRole<T>, EditError> {
     block_on(SignedRole::new(role, holder, signers, &SystemRandom::new())).map_err(|e| {
-        EditError::NotAccepted(format!(
-            "{e}; is this the release key that root metadata names?"
-        ))
+        EditError::NotAccepted(format!("{e}; is this the release key that root metadata names?"))
     })
 }
 
@@ -305,9 +265,7 @@ where
 
 fn target(object: &ObjectRef) -> Target {
     // The hex digits of an address are always 64.
-    let hash = data_encoding::HEXLOWER
-        .decode(object.id.hex().as_bytes())
-        .unwrap_or_default();
+    let hash = data_encoding::HEXLOWER.decode(object.id.hex().as_bytes()).unwrap_or_default();
     Target {
         length: object.size,
         hashes: hashes(&hash),
@@ -317,19 +275,13 @@ fn target(object: &ObjectRef) -> Target {
 }
 
 fn hashes(sha256: &[u8]) -> Hashes {
-    Hashes {
-        sha256: sha256.to_vec().into(),
-        _extra: HashMap::new(),
-    }
+    Hashes { sha256: sha256.to_vec().into(), _extra: HashMap::new() }
 }
 
 fn tuf_key(public: &PublicKey) -> Key {
     let public: Decoded<Hex> = public.as_bytes().to_vec().into();
     Key::Ed25519 {
-        keyval: Ed25519Key {
-            public,
-            _extra: HashMap::new(),
-        },
+        keyval: Ed25519Key { public, _extra: HashMap::new() },
         scheme: Ed25519Scheme::Ed25519,
         _extra: HashMap::new(),
     }
@@ -349,9 +301,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 #[tough::async_trait]
 impl KeySource for Seed {
     async fn as_sign(&self) -> Result<Box<dyn Sign>, BoxError> {
-        Ok(Box::new(
-            Ed25519KeyPair::from_seed_unchecked(&self.0).map_err(|e| e.to_string())?,
-        ))
+        Ok(Box::new(Ed25519KeyPair::from_seed_unchecked(&self.0).map_err(|e| e.to_string())?))
     }
 
     async fn write(&self, _value: &str, _key_id_hex: &str) -> Result<(), BoxError> {
@@ -360,10 +310,7 @@ impl KeySource for Seed {
 }
 
 fn signers(seeds: &[[u8; 32]]) -> Vec<Box<dyn KeySource>> {
-    seeds
-        .iter()
-        .map(|s| Box::new(Seed(*s)) as Box<dyn KeySource>)
-        .collect()
+    seeds.iter().map(|s| Box::new(Seed(*s)) as Box<dyn KeySource>).collect()
 }
 
 fn version(n: u64) -> Result<NonZeroU64, EditError> {
@@ -375,10 +322,7 @@ fn not_accepted(e: impl std::fmt::Display) -> EditError {
 }
 
 fn io_error(path: &Path, source: io::Error) -> EditError {
-    EditError::Io {
-        path: path.display().to_string(),
-        source,
-    }
+    EditError::Io { path: path.display().to_string(), source }
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), EditError> {

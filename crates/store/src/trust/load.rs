@@ -34,9 +34,7 @@ pub fn load(metadata: &Path, root: &[u8], seen: Option<&Seen>) -> Result<Trusted
     let repository = run(metadata, root, store.path())?;
     let text = |name: &str, max| -> Result<Option<String>, TrustError> {
         let bytes = files::read_limited(&store.path().join(name), max).map_err(local)?;
-        String::from_utf8(bytes)
-            .map(Some)
-            .map_err(|e| TrustError::Malformed(e.to_string()))
+        String::from_utf8(bytes).map(Some).map_err(|e| TrustError::Malformed(e.to_string()))
     };
     let now_seen = Seen {
         root: text("root.json", MAX_ROOT)?,
@@ -70,19 +68,13 @@ fn run(metadata: &Path, root: &[u8], store: &Path) -> Result<Repository, TrustEr
         .datastore(store)
         .limits(limits)
         .expiration_enforcement(ExpirationEnforcement::Unsafe);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(local)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(local)?;
     Ok(runtime.block_on(loader.load())?)
 }
 
 fn trusted(repository: &Repository, seen: Seen) -> Result<Trusted, TrustError> {
     let root = &repository.root().signed;
-    let FleetKeys {
-        fleet,
-        rollout,
-        operators,
-    } = fleet_keys(root)?;
+    let FleetKeys { fleet, rollout, operators } = fleet_keys(root)?;
     let targets = &repository.targets().signed;
     let mut releases = BTreeMap::new();
     for (name, target) in &targets.targets {
@@ -90,19 +82,10 @@ fn trusted(repository: &Repository, seen: Seen) -> Result<Trusted, TrustError> {
             continue;
         };
         let hash: [u8; 32] = target.hashes.sha256.as_ref().try_into().map_err(|_| {
-            TrustError::Malformed(format!(
-                "targets: the hash of {} has not 32 bytes",
-                name.raw()
-            ))
+            TrustError::Malformed(format!("targets: the hash of {} has not 32 bytes", name.raw()))
         })?;
         let id = ObjectId::from_bytes(hash);
-        releases.insert(
-            release,
-            ObjectRef {
-                id,
-                size: target.length,
-            },
-        );
+        releases.insert(release, ObjectRef { id, size: target.length });
     }
     let expiries = [
         (root.expires, "root"),
@@ -110,30 +93,16 @@ fn trusted(repository: &Repository, seen: Seen) -> Result<Trusted, TrustError> {
         (repository.snapshot().signed.expires, "snapshot"),
         (targets.expires, "targets"),
     ];
-    let earliest = expiries
-        .into_iter()
-        .min()
-        .map(|(at, role)| (at, role.to_owned()));
+    let earliest = expiries.into_iter().min().map(|(at, role)| (at, role.to_owned()));
     let expires = earliest.ok_or_else(|| TrustError::Malformed("no metadata".into()))?;
     let root_version = root.version().get();
-    Ok(Trusted {
-        fleet,
-        root_version,
-        rollout,
-        operators,
-        releases,
-        expires,
-        seen,
-    })
+    Ok(Trusted { fleet, root_version, rollout, operators, releases, expires, seen })
 }
 
 /// The extra field of root metadata.
 pub(super) fn fleet_keys(root: &Root) -> Result<FleetKeys, TrustError> {
     let wrong = |why: String| TrustError::Malformed(format!("root, field \"afield\": {why}"));
-    let field = root
-        ._extra
-        .get("afield")
-        .ok_or_else(|| wrong("it is missing".into()))?;
+    let field = root._extra.get("afield").ok_or_else(|| wrong("it is missing".into()))?;
     let keys: FleetKeys =
         serde_json::from_value(field.clone()).map_err(|e| wrong(e.to_string()))?;
     for set in [&keys.rollout, &keys.operators] {

@@ -90,11 +90,7 @@ impl Trusted {
         if *at > now {
             return Ok(());
         }
-        Err(TrustError::Expired {
-            role: role.clone(),
-            at: *at,
-            now,
-        })
+        Err(TrustError::Expired { role: role.clone(), at: *at, now })
     }
 }
 
@@ -105,9 +101,5 @@ pub fn target_name(release: ReleaseId) -> String {
 
 /// The release that a target's name stands for.
 fn release_of(target: &str) -> Option<ReleaseId> {
-    target
-        .strip_prefix("release-")?
-        .strip_suffix(".json.zst")?
-        .parse()
-        .ok()
+    target.strip_prefix("release-")?.strip_suffix(".json.zst")?.parse().ok()
 }

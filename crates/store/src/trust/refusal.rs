@@ -89,29 +89,15 @@ impl From<Tough> for TrustError {
         match error {
             Tough::VerifyMetadata { role, source, .. } => signatures(&role.to_string(), source),
             Tough::VerifyTrustedMetadata { source, .. } => signatures("trusted root", source),
-            Tough::OlderMetadata {
-                role,
-                current_version,
-                new_version,
-                ..
-            } => Self::Older {
+            Tough::OlderMetadata { role, current_version, new_version, .. } => Self::Older {
                 role: role.to_string(),
                 detail: format!("version {new_version} after {current_version}"),
             },
-            Tough::OlderSnapshotInTimestamp {
-                snapshot_new,
-                snapshot_old,
-                ..
-            } => Self::Older {
+            Tough::OlderSnapshotInTimestamp { snapshot_new, snapshot_old, .. } => Self::Older {
                 role: "snapshot".into(),
                 detail: format!("version {snapshot_new} after {snapshot_old}"),
             },
-            Tough::SnapshotRoleRollback {
-                role,
-                new_role_version,
-                old_role_version,
-                ..
-            } => {
+            Tough::SnapshotRoleRollback { role, new_role_version, old_role_version, .. } => {
                 let detail = format!("version {new_role_version} after {old_role_version}");
                 Self::Older { role, detail }
             }
@@ -131,13 +117,9 @@ impl From<Tough> for TrustError {
 fn signatures(role: &str, source: Schema) -> TrustError {
     let role = role.to_owned();
     match source {
-        Schema::SignatureThreshold {
-            threshold, valid, ..
-        } => TrustError::Threshold {
-            role,
-            valid,
-            threshold,
-        },
+        Schema::SignatureThreshold { threshold, valid, .. } => {
+            TrustError::Threshold { role, valid, threshold }
+        }
         Schema::DuplicateKeyId { keyid } => TrustError::DuplicateSignature { role, key: keyid },
         other => TrustError::Malformed(format!("{role}: {other}")),
     }
@@ -147,11 +129,7 @@ fn transport(url: &str, error: &tough::TransportError) -> TrustError {
     let file = url.rsplit('/').next().unwrap_or(url).to_owned();
     let cause = std::error::Error::source(error).and_then(|c| c.downcast_ref::<Tough>());
     match cause {
-        Some(Tough::HashMismatch {
-            calculated,
-            expected,
-            ..
-        }) => TrustError::Mixed(format!(
+        Some(Tough::HashMismatch { calculated, expected, .. }) => TrustError::Mixed(format!(
             "{file} has the hash {calculated}, and {expected} was signed"
         )),
         Some(Tough::MaxSizeExceeded { max_size, .. }) => {

@@ -45,17 +45,11 @@ pub struct InitArgs {
 pub fn run(args: &InitArgs, context: &mut Context) -> CommandResult {
     let project = match &args.fleet_name {
         // The folder one stands in may be that of another fleet, or of none.
-        Some(name) => Project::load(context)
-            .ok()
-            .filter(|p| p.settings.fleet == *name),
+        Some(name) => Project::load(context).ok().filter(|p| p.settings.fleet == *name),
         None => Some(Project::load(context)?),
     };
     let settings = project.as_ref().map(|p| &p.settings);
-    let Some(fleet) = args
-        .fleet_name
-        .clone()
-        .or(settings.map(|s| s.fleet.clone()))
-    else {
+    let Some(fleet) = args.fleet_name.clone().or(settings.map(|s| s.fleet.clone())) else {
         return Err(Failure::usage("the fleet has no name").hint("give --fleet-name NAME"));
     };
     let trust = settings.map_or_else(Trust::default, |s| s.trust.clone());
@@ -63,11 +57,7 @@ pub fn run(args: &InitArgs, context: &mut Context) -> CommandResult {
     refuse_to_replace(&args.out, metadata.as_deref())?;
 
     let expires = in_days(trust.root_days)?;
-    let roles = [
-        ROOTS.as_slice(),
-        &[Role::Release, Role::Rollout, Role::Operator],
-    ]
-    .concat();
+    let roles = [ROOTS.as_slice(), &[Role::Release, Role::Rollout, Role::Operator]].concat();
     let root_json = args.out.join("root.json");
     let mut written: Vec<PathBuf> = roles.iter().map(|r| r.file(&args.out)).collect();
     written.push(root_json.clone());
@@ -78,10 +68,7 @@ pub fn run(args: &InitArgs, context: &mut Context) -> CommandResult {
             seeds.push(new_seed()?);
         }
         let public = |i: usize| SecretKey::from_seed(&seeds[i]).public();
-        let one = |i: usize| KeySet {
-            keys: vec![public(i)],
-            threshold: 1,
-        };
+        let one = |i: usize| KeySet { keys: vec![public(i)], threshold: 1 };
         let content = RootContent {
             version: 1,
             expires,
@@ -90,11 +77,7 @@ pub fn run(args: &InitArgs, context: &mut Context) -> CommandResult {
                 threshold: ROOT_THRESHOLD,
             },
             release: one(3),
-            afield: FleetKeys {
-                fleet: fleet.clone(),
-                rollout: one(4),
-                operators: one(5),
-            },
+            afield: FleetKeys { fleet: fleet.clone(), rollout: one(4), operators: one(5) },
         };
         let root = trust::sign_root(&content, None, &seeds[..ROOTS.len()])?;
         private_dir(&args.out)?;
@@ -112,14 +95,7 @@ pub fn run(args: &InitArgs, context: &mut Context) -> CommandResult {
         root_json.display()
     );
     let (dry_run, root_version, root_expires) = (args.dry_run, 1, expires);
-    let report = KeysReport {
-        dry_run,
-        fleet,
-        root_version,
-        root_expires,
-        written,
-        next,
-    };
+    let report = KeysReport { dry_run, fleet, root_version, root_expires, written, next };
     tell(&report, context)
 }
 
@@ -143,8 +119,6 @@ fn private_dir(dir: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt as _;
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    builder
-        .create(dir)
-        .with_context(|| dir.display().to_string())?;
+    builder.create(dir).with_context(|| dir.display().to_string())?;
     Ok(())
 }

@@ -87,9 +87,7 @@ pub fn run(args: &RotateArgs, context: &mut Context) -> CommandResult {
             _ => None,
         };
         // The new key is safe before anything says that it counts.
-        let beside = args
-            .keys
-            .join(format!("{}.new-{}.pem", role.name(), content.version));
+        let beside = args.keys.join(format!("{}.new-{}.pem", role.name(), content.version));
         if role != Role::Expiry {
             write_seed(&beside, &seed)?;
         }
@@ -115,17 +113,11 @@ pub fn run(args: &RotateArgs, context: &mut Context) -> CommandResult {
 
 /// Every root key that is at hand.
 fn root_seeds(args: &RotateArgs, newest: &RootContent) -> Result<Vec<[u8; 32]>, Failure> {
-    let here = ROOTS
-        .map(|r| r.file(&args.keys))
-        .into_iter()
-        .filter(|p| p.exists());
+    let here = ROOTS.map(|r| r.file(&args.keys)).into_iter().filter(|p| p.exists());
     let mut seeds = Vec::new();
     for path in here.chain(args.root_key.iter().cloned()) {
         let seed = read_seed(&path)?;
-        let counts = newest
-            .root
-            .keys
-            .contains(&SecretKey::from_seed(&seed).public());
+        let counts = newest.root.keys.contains(&SecretKey::from_seed(&seed).public());
         if counts && !seeds.contains(&seed) {
             seeds.push(seed);
         }
@@ -164,10 +156,7 @@ fn old_key(args: &RotateArgs, newest: &RootContent) -> Result<Option<PublicKey>,
         .hint("an interrupted rotation leaves the new key beside it, as ROLE.new-N.pem; move that to ROLE.pem"));
     }
     // Lost: it is the one that none of the others at hand is.
-    let others = ROOTS
-        .map(|r| r.file(&args.keys))
-        .into_iter()
-        .filter(|p| p.exists());
+    let others = ROOTS.map(|r| r.file(&args.keys)).into_iter().filter(|p| p.exists());
     let known: BTreeSet<PublicKey> = others
         .chain(args.root_key.iter().cloned())
         .map(|p| public(&p))

@@ -45,20 +45,12 @@ pub struct AddHostKeysArgs {
 /// Adds both keys to the file, or makes it.
 pub fn run(args: &AddHostKeysArgs, context: &mut Context) -> CommandResult {
     let fleet = context.fleet_dir()?;
-    if !fleet::hosts(&fleet)?
-        .iter()
-        .any(|host| host.name == args.host)
-    {
-        return Err(
-            Failure::refused(format!("host `{}` is not in tunnels.d", args.host))
-                .hint("add it there first, with an empty public_key if it has none yet"),
-        );
+    if !fleet::hosts(&fleet)?.iter().any(|host| host.name == args.host) {
+        return Err(Failure::refused(format!("host `{}` is not in tunnels.d", args.host))
+            .hint("add it there first, with an empty public_key if it has none yet"));
     }
     let default = || {
-        fleet.join(format!(
-            "secrets/master/encryption-keys/{}_encryption-secrets.yml",
-            args.host
-        ))
+        fleet.join(format!("secrets/master/encryption-keys/{}_encryption-secrets.yml", args.host))
     };
     let path = args.file.clone().unwrap_or_else(default);
     let keyring = Keyring::new(&args.keys);
@@ -69,11 +61,7 @@ pub fn run(args: &AddHostKeysArgs, context: &mut Context) -> CommandResult {
     );
     stand_elsewhere(&fleet, &path, &keyring, &args.host)?;
 
-    let opened = if path.exists() {
-        Some(keyring.open(&path)?)
-    } else {
-        None
-    };
+    let opened = if path.exists() { Some(keyring.open(&path)?) } else { None };
     // A new file is an age file as soon as the fleet names its operators.
     let age = args.operators.is_some() || keyring::operators_file(&fleet).exists();
     let new = if age { Kind::Age } else { Kind::Vault(None) };
@@ -98,11 +86,7 @@ pub fn run(args: &AddHostKeysArgs, context: &mut Context) -> CommandResult {
     let mut report = Report::new(args.dry_run);
     report.add(
         &path,
-        if opened.is_some() {
-            "extended by both keys"
-        } else {
-            "created with both keys"
-        },
+        if opened.is_some() { "extended by both keys" } else { "created with both keys" },
     );
     report.print(context)?;
     Ok(Outcome::Done)
@@ -119,10 +103,7 @@ fn verify(path: &Path, lock: &Lock, sealed: &str, text: &str) -> anyhow::Result<
     if holds {
         Ok(())
     } else {
-        Err(anyhow!(
-            "{} does not hold what was written to it",
-            path.display()
-        ))
+        Err(anyhow!("{} does not hold what was written to it", path.display()))
     }
 }
 
@@ -149,10 +130,7 @@ fn stand_elsewhere(
     keyring: &Keyring<'_>,
     host: &str,
 ) -> Result<(), Failure> {
-    let names = [
-        format!("{host}-encryption-key"),
-        format!("{host}-recovery-encryption-key"),
-    ];
+    let names = [format!("{host}-encryption-key"), format!("{host}-recovery-encryption-key")];
     let files = if fleet.join("secrets/master").is_dir() {
         fleet::master_files(fleet)?
     } else {

@@ -28,10 +28,8 @@ pub struct DecryptArgs {
 /// Decrypts one file.
 pub fn run(args: &DecryptArgs, context: &mut Context) -> CommandResult {
     if let Some(output) = &args.output {
-        let folder = output
-            .parent()
-            .filter(|folder| *folder != Path::new(""))
-            .unwrap_or(Path::new("."));
+        let folder =
+            output.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
         if !private::is_in_memory(folder) {
             return Err(Failure::refused(format!("{} would put plaintext on a disk", output.display()))
                 .hint("write below /dev/shm, or to standard output; `afield secrets edit` changes a file in memory"));

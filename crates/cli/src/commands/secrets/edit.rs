@@ -65,15 +65,11 @@ pub fn run(args: &EditArgs, context: &mut Context) -> CommandResult {
     if !args.dry_run {
         let now = file::read(&args.file, age::MAX_FILE.max(vault::MAX_FILE)).unwrap_or_default();
         if *now != *opened.sealed {
-            return session.recover(
-                &opened.plain,
-                "the file was changed by somebody else meanwhile",
-            );
+            return session
+                .recover(&opened.plain, "the file was changed by somebody else meanwhile");
         }
-        if let Err(error) = session
-            .lock
-            .seal(&edited)
-            .and_then(|text| file::replace(&args.file, text.as_bytes()))
+        if let Err(error) =
+            session.lock.seal(&edited).and_then(|text| file::replace(&args.file, text.as_bytes()))
         {
             return session.recover(&opened.plain, &format!("{error:#}"));
         }
@@ -119,9 +115,9 @@ impl Session<'_> {
         let failure =
             |rest: String| Failure::failed(anyhow::anyhow!("{}: {why}; {rest}", file.display()));
         match self.save_all(before) {
-            Ok(saved) if saved.is_empty() => Err(failure(
-                "nothing was changed, the file is as it was".to_owned(),
-            )),
+            Ok(saved) if saved.is_empty() => {
+                Err(failure("nothing was changed, the file is as it was".to_owned()))
+            }
             Ok(saved) => Err(failure(format!(
                 "what was typed is saved, encrypted, in {}",
                 saved.join(", ")
@@ -173,10 +169,7 @@ fn free_name(file: &Path, suffix: &std::ffi::OsStr) -> PathBuf {
         }
         PathBuf::from(name)
     };
-    (1..)
-        .map(numbered)
-        .find(|path| !path.exists())
-        .unwrap_or_else(|| numbered(1))
+    (1..).map(numbered).find(|path| !path.exists()).unwrap_or_else(|| numbered(1))
 }
 
 /// The text is saved whatever it says; but if it is a secrets file, its mistakes are told at once.

@@ -42,10 +42,8 @@ pub fn run(args: &EncryptArgs, context: &mut Context) -> CommandResult {
     for path in &args.files {
         let bytes = read(path)?;
         if vault::is_vault(&bytes) || age::is_age(&bytes) {
-            return Err(
-                Failure::refused(format!("{} is encrypted already", path.display()))
-                    .hint("`afield secrets rekey` gives it another password"),
-            );
+            return Err(Failure::refused(format!("{} is encrypted already", path.display()))
+                .hint("`afield secrets rekey` gives it another password"));
         }
         plain.push((path, bytes));
     }
@@ -77,8 +75,6 @@ fn read(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
         return file::read(path, MAX_PLAINTEXT);
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(1 << 16));
-    std::io::stdin()
-        .take(MAX_PLAINTEXT as u64 + 1)
-        .read_to_end(&mut bytes)?;
+    std::io::stdin().take(MAX_PLAINTEXT as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -16,20 +16,12 @@ pub fn read(path: &Path, most: usize) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     let file = File::open(path).with_context(what)?;
     let length = file.metadata().with_context(what)?.len();
     if length > most as u64 {
-        bail!(
-            "{} has {length} bytes; more than {most} are not read",
-            path.display()
-        );
+        bail!("{} has {length} bytes; more than {most} are not read", path.display());
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(length as usize + 1));
-    file.take(most as u64 + 1)
-        .read_to_end(&mut bytes)
-        .with_context(what)?;
+    file.take(most as u64 + 1).read_to_end(&mut bytes).with_context(what)?;
     if bytes.len() > most {
-        bail!(
-            "{} grew beyond {most} bytes while it was read",
-            path.display()
-        );
+        bail!("{} grew beyond {most} bytes while it was read", path.display());
     }
     Ok(bytes)
 }
@@ -60,12 +52,8 @@ pub fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         .with_context(what)?;
     file.write_all(bytes).with_context(what)?;
     file.as_file().sync_all().with_context(what)?;
-    file.persist(&path)
-        .map_err(|error| error.error)
-        .with_context(what)?;
-    File::open(&folder)
-        .and_then(|folder| folder.sync_all())
-        .with_context(what)
+    file.persist(&path).map_err(|error| error.error).with_context(what)?;
+    File::open(&folder).and_then(|folder| folder.sync_all()).with_context(what)
 }
 
 /// Encrypts with a fresh salt.
@@ -94,10 +82,6 @@ pub fn replace_proved(path: &Path, sealed: &Sealed, plain: &[u8]) -> anyhow::Res
     replace(path, sealed.file.as_bytes())?;
     let written = read(path, age::MAX_FILE)?;
     sealed.prove(&written, plain).map_err(|number| {
-        anyhow::anyhow!(
-            "{}: recipient {} cannot open it",
-            path.display(),
-            number + 1
-        )
+        anyhow::anyhow!("{}: recipient {} cannot open it", path.display(), number + 1)
     })
 }

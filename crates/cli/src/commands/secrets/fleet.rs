@@ -43,20 +43,15 @@ pub fn hosts(fleet: &Path) -> anyhow::Result<Vec<Host>> {
 
 fn host(name: &str, entry: &Value) -> anyhow::Result<Host> {
     let public_key = entry.get("public_key").and_then(Value::as_str);
-    let public_key = public_key
-        .ok_or_else(|| anyhow!("`public_key` is missing or not text"))?
-        .to_owned();
+    let public_key =
+        public_key.ok_or_else(|| anyhow!("`public_key` is missing or not text"))?.to_owned();
     let generate = match entry.get("generate_secrets") {
         None => true,
-        Some(value) => value
-            .as_bool()
-            .ok_or_else(|| anyhow!("`generate_secrets` must be true or false"))?,
+        Some(value) => {
+            value.as_bool().ok_or_else(|| anyhow!("`generate_secrets` must be true or false"))?
+        }
     };
-    Ok(Host {
-        name: name.to_owned(),
-        public_key,
-        generate,
-    })
+    Ok(Host { name: name.to_owned(), public_key, generate })
 }
 
 /// The secrets of a file, or what is wrong in it.
@@ -91,10 +86,6 @@ pub fn open_master(fleet: &Path, path: &Path, keyring: &Keyring<'_>) -> Result<R
     let opened = keyring.open(path)?;
     let text = std::str::from_utf8(&opened.plain)
         .with_context(|| format!("{}: not UTF-8 text", path.display()))?;
-    let label = path
-        .strip_prefix(fleet)
-        .unwrap_or(path)
-        .display()
-        .to_string();
+    let label = path.strip_prefix(fleet).unwrap_or(path).display().to_string();
     Ok(master::parse(&label, text))
 }

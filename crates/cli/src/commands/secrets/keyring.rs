@@ -58,11 +58,7 @@ pub struct Opened {
 impl<'a> Keyring<'a> {
     /// Nothing is read yet.
     pub fn new(args: &'a KeyArgs) -> Self {
-        Self {
-            args,
-            password: OnceCell::new(),
-            identity: OnceCell::new(),
-        }
+        Self { args, password: OnceCell::new(), identity: OnceCell::new() }
     }
 
     /// The vault password.
@@ -115,17 +111,11 @@ impl<'a> Keyring<'a> {
         let name = || path.display().to_string();
         if age::is_age(&sealed) {
             let plain = age::decrypt(&sealed, self.identity()?).with_context(name)?;
-            return Ok(Opened {
-                sealed,
-                plain,
-                kind: Kind::Age,
-            });
+            return Ok(Opened { sealed, plain, kind: Kind::Age });
         }
         if !vault::is_vault(&sealed) {
-            return Err(
-                Failure::refused(format!("{} is not encrypted", path.display()))
-                    .hint("encrypt it with `afield secrets encrypt`, and change what it held"),
-            );
+            return Err(Failure::refused(format!("{} is not encrypted", path.display()))
+                .hint("encrypt it with `afield secrets encrypt`, and change what it held"));
         }
         let text = std::str::from_utf8(&sealed)
             .with_context(|| format!("{} is not UTF-8 text", path.display()))?;
@@ -133,11 +123,7 @@ impl<'a> Keyring<'a> {
             || -> Result<_, vault::VaultError> { Ok(vault::vault_id(text)?.map(str::to_owned)) };
         let id = open().with_context(name)?;
         let plain = vault::decrypt(text, self.password()?).with_context(name)?;
-        Ok(Opened {
-            sealed,
-            plain,
-            kind: Kind::Vault(id),
-        })
+        Ok(Opened { sealed, plain, kind: Kind::Vault(id) })
     }
 }
 

@@ -91,10 +91,7 @@ fn masters(
         let real = |path: &Path| {
             std::fs::canonicalize(path).with_context(|| format!("cannot find {}", path.display()))
         };
-        let all = all
-            .iter()
-            .map(|path| real(path))
-            .collect::<Result<Vec<_>, _>>()?;
+        let all = all.iter().map(|path| real(path)).collect::<Result<Vec<_>, _>>()?;
         for path in &args.files {
             if !all.contains(&real(path)?) {
                 return Err(Failure::usage(format!(
@@ -143,9 +140,7 @@ fn print(
     context: &mut Context,
 ) -> std::io::Result<()> {
     let names = |paths: &mut dyn Iterator<Item = &Path>| {
-        paths
-            .map(|path| path.display().to_string())
-            .collect::<Vec<_>>()
+        paths.map(|path| path.display().to_string()).collect::<Vec<_>>()
     };
     let masters = names(&mut masters.iter().copied());
     if context.out.json() {

@@ -80,10 +80,7 @@ pub fn passphrase(key: &Path) -> Result<Password, Failure> {
             "give it in the variable {PASSPHRASE_VARIABLE}, or use a key without one"
         ))
     })?;
-    let end = asked
-        .iter()
-        .rposition(|b| !matches!(b, b'\n' | b'\r'))
-        .map_or(0, |last| last + 1);
+    let end = asked.iter().rposition(|b| !matches!(b, b'\n' | b'\r')).map_or(0, |last| last + 1);
     Ok(Zeroizing::new(asked[..end].to_vec()))
 }
 
@@ -121,10 +118,7 @@ fn from_file(path: &Path) -> anyhow::Result<Password> {
     let mut password = Zeroizing::new(Vec::with_capacity(4096));
     let what = || format!("cannot read the password file {}", path.display());
     if path == Path::new("-") {
-        std::io::stdin()
-            .take(LONGEST)
-            .read_to_end(&mut password)
-            .with_context(what)?;
+        std::io::stdin().take(LONGEST).read_to_end(&mut password).with_context(what)?;
     } else {
         File::open(path)
             .with_context(what)?

@@ -27,9 +27,7 @@ impl PrivateFolder {
                 continue;
             }
             let mut builder = tempfile::Builder::new();
-            builder
-                .prefix("afield-")
-                .permissions(Permissions::from_mode(0o700));
+            builder.prefix("afield-").permissions(Permissions::from_mode(0o700));
             if let Ok(folder) = builder.tempdir_in(&base) {
                 return Ok(Self(folder));
             }

@@ -23,18 +23,12 @@ struct Change {
 impl Report {
     /// An empty report.
     pub fn new(dry_run: bool) -> Self {
-        Self {
-            dry_run,
-            files: Vec::new(),
-        }
+        Self { dry_run, files: Vec::new() }
     }
 
     /// Adds a file.
     pub fn add(&mut self, file: &Path, action: &'static str) {
-        self.files.push(Change {
-            file: file.display().to_string(),
-            action,
-        });
+        self.files.push(Change { file: file.display().to_string(), action });
     }
 
     /// Prints it.

@@ -54,9 +54,7 @@ pub fn run(args: &SealArgs, context: &mut Context) -> CommandResult {
         Err(problems) => return refuse(&problems, context),
     };
     let named = args.operators.is_some() || keyring::operators_file(&fleet).exists();
-    let format = args
-        .format
-        .unwrap_or(if named { Format::Both } else { Format::Nacl });
+    let format = args.format.unwrap_or(if named { Format::Both } else { Format::Nacl });
     let mut written = Vec::new();
     if format != Format::Age {
         let default = || fleet.join("secrets/generated/generated-secrets.yml");
@@ -156,11 +154,7 @@ fn write_host(
     dry_run: bool,
 ) -> anyhow::Result<()> {
     let mut recipients = vec![Recipient::Ssh(host.key)];
-    recipients.extend(
-        operators
-            .iter()
-            .filter(|key| **key != Recipient::Ssh(host.key)),
-    );
+    recipients.extend(operators.iter().filter(|key| **key != Recipient::Ssh(host.key)));
     let sealed = file::seal_age(&host.padded, &recipients)?;
     if !dry_run {
         make_folder(path)?;
@@ -197,29 +191,17 @@ fn print(
     dry_run: bool,
     context: &mut Context,
 ) -> std::io::Result<()> {
-    let length = plan
-        .hosts
-        .values()
-        .map(|host| host.padded.len())
-        .max()
-        .unwrap_or(0);
+    let length = plan.hosts.values().map(|host| host.padded.len()).max().unwrap_or(0);
     let why = |skipped: &Skipped| match skipped {
         Skipped::NoKey => "it has no public key yet",
         Skipped::TurnedOff => "generate_secrets is false",
     };
-    let files: Vec<String> = written
-        .iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let files: Vec<String> = written.iter().map(|path| path.display().to_string()).collect();
     if context.out.json() {
-        let hosts = plan
-            .hosts
-            .iter()
-            .map(|(name, host)| json!({ "host": name, "secrets": host.secrets }));
-        let skipped = plan
-            .skipped
-            .iter()
-            .map(|(name, skipped)| json!({ "host": name, "why": why(skipped) }));
+        let hosts =
+            plan.hosts.iter().map(|(name, host)| json!({ "host": name, "secrets": host.secrets }));
+        let skipped =
+            plan.skipped.iter().map(|(name, skipped)| json!({ "host": name, "why": why(skipped) }));
         let (hosts, skipped): (Vec<_>, Vec<_>) = (hosts.collect(), skipped.collect());
         return context.out.value(
             &json!({ "files": files, "dry_run": dry_run, "bytes_each": length, "hosts": hosts, "skipped": skipped,
@@ -227,21 +209,14 @@ fn print(
         );
     }
     for (name, host) in &plan.hosts {
-        context
-            .out
-            .line(&format!("{name}: {}", host.secrets.join(", ")))?;
+        context.out.line(&format!("{name}: {}", host.secrets.join(", ")))?;
     }
     for (name, skipped) in &plan.skipped {
-        context
-            .out
-            .line(&format!("{name}: skipped, {}", why(skipped)))?;
+        context.out.line(&format!("{name}: skipped, {}", why(skipped)))?;
     }
     let would = if dry_run { "would be " } else { "" };
     for file in &files {
         context.out.line(&format!("{file}: {would}written"))?;
     }
-    context.out.line(&format!(
-        "{would}sealed to {} hosts, {length} bytes each",
-        plan.hosts.len()
-    ))
+    context.out.line(&format!("{would}sealed to {} hosts, {length} bytes each", plan.hosts.len()))
 }

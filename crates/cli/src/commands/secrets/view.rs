@@ -39,9 +39,7 @@ pub fn run(args: &ViewArgs, context: &mut Context) -> CommandResult {
             Kind::Age => ("age", None),
         };
         let file = args.file.display().to_string();
-        context
-            .out
-            .value(&json!({ "file": file, "kind": kind, "vault_id": id, "text": text }))?;
+        context.out.value(&json!({ "file": file, "kind": kind, "vault_id": id, "text": text }))?;
     } else {
         context.out.bytes(&opened.plain)?;
     }
@@ -50,17 +48,13 @@ pub fn run(args: &ViewArgs, context: &mut Context) -> CommandResult {
 
 fn view_host(path: &Path, host: &str, key: &Identity, context: &mut Context) -> CommandResult {
     let Identity::Ssh(key) = key else {
-        return Err(Failure::usage(
-            "with --host, --identity must be the host's SSH key",
-        ));
+        return Err(Failure::usage("with --host, --identity must be the host's SSH key"));
     };
     let text = file::read_text(path, sealed::MAX_FILE)?;
     let hosts = sealed::parse(&text).with_context(|| path.display().to_string())?;
     let Some(entry) = hosts.get(host) else {
-        return Err(
-            Failure::refused(format!("{} has nothing for host `{host}`", path.display()))
-                .hint("its name may be misspelt, or it has no secrets"),
-        );
+        return Err(Failure::refused(format!("{} has nothing for host `{host}`", path.display()))
+            .hint("its name may be misspelt, or it has no secrets"));
     };
     let what = || format!("{}: host `{host}`", path.display());
     let padded = entry.open_padded(key).with_context(what)?;
@@ -74,8 +68,6 @@ fn view_host(path: &Path, host: &str, key: &Identity, context: &mut Context) -> 
     let secrets = secrets.map(|secret| {
         json!({ "name": secret.name, "path": secret.path, "content": *secret.content, "extract": secret.extract })
     });
-    context
-        .out
-        .value(&json!({ "host": host, "secrets": secrets.collect::<Vec<_>>() }))?;
+    context.out.value(&json!({ "host": host, "secrets": secrets.collect::<Vec<_>>() }))?;
     Ok(Outcome::Done)
 }

@@ -64,9 +64,7 @@ fn paths(entries: &Entries, word: &str, findings: &mut Findings) {
 
 /// The parts of a path, without `.` and doubled slashes.
 fn parts(path: &str) -> Vec<&str> {
-    path.split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .collect()
+    path.split('/').filter(|part| !part.is_empty() && *part != ".").collect()
 }
 
 /// Two files for one place on a host, told once for each pair, however many hosts it concerns.
@@ -75,10 +73,7 @@ fn same_paths(entries: &Entries, word: &str, findings: &mut Findings) {
     for (name, entry) in entries {
         let hosts: BTreeSet<&str> = entry.servers.iter().map(|s| s.value.as_str()).collect();
         for host in hosts {
-            by_host
-                .entry(host)
-                .or_default()
-                .push((parts(&entry.path.value), name));
+            by_host.entry(host).or_default().push((parts(&entry.path.value), name));
         }
     }
     let mut pairs: BTreeMap<(&String, &String), Vec<&str>> = BTreeMap::new();
@@ -92,10 +87,7 @@ fn same_paths(entries: &Entries, word: &str, findings: &mut Findings) {
                 above.pop();
             }
             if let Some(folder) = above.last() {
-                pairs
-                    .entry((files[*folder].1, files[at].1))
-                    .or_default()
-                    .push(host);
+                pairs.entry((files[*folder].1, files[at].1)).or_default().push(host);
             }
             if !files[at].0.is_empty() {
                 above.push(at);
@@ -111,10 +103,8 @@ fn same_paths(entries: &Entries, word: &str, findings: &mut Findings) {
             1 => String::new(),
             count => format!(" and {} other hosts", count - 1),
         };
-        let message = format!(
-            "the {word}s {first} and {second} both write {path:?} on {}{more}",
-            hosts[0]
-        );
+        let message =
+            format!("the {word}s {first} and {second} both write {path:?} on {}{more}", hosts[0]);
         findings
             .add(codes::FILE_PATH_TWICE, two.path.span, message)
             .other(one.path.span, "and here");
@@ -124,10 +114,7 @@ fn same_paths(entries: &Entries, word: &str, findings: &mut Findings) {
 fn unused(fleet: &Fleet, known: &BTreeSet<&str>, findings: &mut Findings) {
     for (name, entry) in &fleet.configs {
         let gets = |server: &str| {
-            let tunnel = server
-                .parse()
-                .ok()
-                .and_then(|host| fleet.tunnels.get(&host));
+            let tunnel = server.parse().ok().and_then(|host| fleet.tunnels.get(&host));
             known.contains(server) && tunnel.is_none_or(|tunnel| tunnel.generate_configs)
         };
         if !entry.servers.iter().any(|server| gets(&server.value)) {
@@ -140,16 +127,10 @@ fn unused(fleet: &Fleet, known: &BTreeSet<&str>, findings: &mut Findings) {
 fn not_sealed(fleet: &Fleet, findings: &mut Findings) {
     for (name, entry) in &fleet.secrets {
         for server in &entry.servers {
-            let tunnel = server
-                .value
-                .parse()
-                .ok()
-                .and_then(|host| fleet.tunnels.get(&host));
+            let tunnel = server.value.parse().ok().and_then(|host| fleet.tunnels.get(&host));
             if tunnel.is_some_and(|tunnel| tunnel.provisioning) {
-                let message = format!(
-                    "{} has no key, and does not get the secret {name}",
-                    server.value
-                );
+                let message =
+                    format!("{} has no key, and does not get the secret {name}", server.value);
                 findings.add(codes::SECRET_NOT_SEALED, server.span, message);
             }
         }

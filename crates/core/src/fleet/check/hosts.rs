@@ -46,9 +46,7 @@ fn check_waves(fleet: &Fleet, waves: &Waves, findings: &mut Findings) {
                 Some((other, place)) => {
                     let other = Waves::ATTRIBUTES[*other];
                     let message = format!("{host} is in {other} and in {name}");
-                    findings
-                        .add(codes::TWO_WAVES, *span, message)
-                        .other(*place, "also here");
+                    findings.add(codes::TWO_WAVES, *span, message).other(*place, "also here");
                 }
             }
         }
@@ -65,12 +63,7 @@ fn check_waves(fleet: &Fleet, waves: &Waves, findings: &mut Findings) {
             findings.add(codes::STAGING_UNKNOWN_HOST, *span, message);
         }
     }
-    for relay in fleet
-        .relays
-        .servers
-        .keys()
-        .filter(|relay| hosts.contains(relay.as_str()))
-    {
+    for relay in fleet.relays.servers.keys().filter(|relay| hosts.contains(relay.as_str())) {
         if let Some((at, span)) = first.get(relay.as_str()).filter(|(at, _)| *at != LATEST) {
             let message = format!("the relay {relay} is in {}", Waves::ATTRIBUTES[*at]);
             findings.add(codes::RELAY_WAVE, *span, message);

@@ -22,10 +22,7 @@ pub(super) fn check(fleet: &Fleet, accesses: &Accesses<'_>, findings: &mut Findi
         .collect();
     let robot = UserName::robot();
     for user in &enabled {
-        let own = fleet
-            .keys
-            .get(user)
-            .is_some_and(|keys| !keys.value.is_empty());
+        let own = fleet.keys.get(user).is_some_and(|keys| !keys.value.is_empty());
         let some = own || copied.contains(user) || **user == robot;
         if let (false, Some(span)) = (some, mentions.get(user)) {
             let message = format!("{user} is enabled, but has no key");
@@ -37,14 +34,12 @@ pub(super) fn check(fleet: &Fleet, accesses: &Accesses<'_>, findings: &mut Findi
             continue;
         }
         let (code, message) = match mentions.contains_key(user) {
-            true => (
-                codes::KEY_NOWHERE_ENABLED,
-                format!("{user} has keys, but is enabled on no host"),
-            ),
-            false => (
-                codes::KEY_WITHOUT_USER,
-                format!("{user} has keys, but is not in users.json"),
-            ),
+            true => {
+                (codes::KEY_NOWHERE_ENABLED, format!("{user} has keys, but is enabled on no host"))
+            }
+            false => {
+                (codes::KEY_WITHOUT_USER, format!("{user} has keys, but is not in users.json"))
+            }
         };
         findings.add(code, keys.span, message);
     }
@@ -57,11 +52,7 @@ pub(super) fn check(fleet: &Fleet, accesses: &Accesses<'_>, findings: &mut Findi
 /// Where each person is first named in users.json.
 fn mentions(fleet: &Fleet) -> BTreeMap<&UserName, Span> {
     let mut mentions: BTreeMap<&UserName, Span> = BTreeMap::new();
-    let entries = fleet
-        .people
-        .per_host
-        .values()
-        .chain(fleet.people.roles.values());
+    let entries = fleet.people.per_host.values().chain(fleet.people.roles.values());
     let grants = entries.flat_map(|entry| entry.enable.iter().map(|grant| &grant.user));
     for user in fleet.people.global_admins.iter().chain(grants) {
         let span = mentions.entry(&user.value).or_insert(user.span);
@@ -90,9 +81,7 @@ fn duplicates(fleet: &Fleet, findings: &mut Findings) {
                     true => format!("{user} {whose} this key"),
                     false => format!("{user} {whose} one of them acts as the other"),
                 };
-                findings
-                    .add(codes::DUPLICATE_KEYS, key.span, message)
-                    .other(*span, "first here");
+                findings.add(codes::DUPLICATE_KEYS, key.span, message).other(*span, "first here");
             }
         }
     }
@@ -103,18 +92,10 @@ pub(super) fn flaw(key: &Located<PublicKey>, findings: &mut Findings) {
     match &key.value.flaw {
         None => {}
         Some(Flaw::Weak(why)) => {
-            findings.add(
-                codes::WEAK_KEY,
-                key.span,
-                format!("this key is weak: {why}"),
-            );
+            findings.add(codes::WEAK_KEY, key.span, format!("this key is weak: {why}"));
         }
         Some(Flaw::Unusable(why)) => {
-            findings.add(
-                codes::KEY_UNUSABLE,
-                key.span,
-                format!("this key is of no use: {why}"),
-            );
+            findings.add(codes::KEY_UNUSABLE, key.span, format!("this key is of no use: {why}"));
         }
     }
 }

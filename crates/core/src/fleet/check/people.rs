@@ -23,11 +23,7 @@ pub(super) fn check(
     profiles_exist(fleet, findings);
     for (name, entry) in &fleet.people.roles {
         if !accesses.roles().used.contains(name.as_str()) {
-            findings.add(
-                codes::ROLE_UNUSED,
-                entry.span,
-                format!("no host uses the role {name:?}"),
-            );
+            findings.add(codes::ROLE_UNUSED, entry.span, format!("no host uses the role {name:?}"));
         }
     }
     let known: Vec<&str> = fleet.hosts.keys().map(HostName::as_str).collect();
@@ -36,9 +32,7 @@ pub(super) fn check(
             let message = format!("there is no host {host}");
             let finding = findings.add(codes::PER_HOST_UNKNOWN, entry.span, message);
             if let Some(near) = nearest(host, &known) {
-                finding.remedy(format!(
-                    "Is {near} meant? Correct the name, or remove the entry."
-                ));
+                finding.remedy(format!("Is {near} meant? Correct the name, or remove the entry."));
             }
         }
     }
@@ -60,19 +54,13 @@ pub(in super::super) fn host_access(
     let Some(entry) = fleet.people.per_host.get(host) else {
         return;
     };
-    let is_relay = fleet
-        .relays
-        .servers
-        .keys()
-        .any(|relay| relay.as_str() == host);
+    let is_relay = fleet.relays.servers.keys().any(|relay| relay.as_str() == host);
     for (user, ways) in &access.people {
         conflict(host, entry.span, user, ways, findings);
         let only_relays = |way: &&Way| way.profile.is_some_and(|p| p.rights().relays_only);
         if let Some(way) = ways.iter().find(only_relays).filter(|_| !is_relay) {
-            let message = format!(
-                "{user} has {} on {host}, which is no relay",
-                profile_name(way.profile)
-            );
+            let message =
+                format!("{user} has {} on {host}, which is no relay", profile_name(way.profile));
             findings.add(codes::RELAYS_ONLY, way.span.unwrap_or(entry.span), message);
         }
     }
@@ -90,16 +78,9 @@ fn conflict(host: &str, span: Span, user: &UserName, ways: &[Way], findings: &mu
         .filter(|way| way.profile.is_some())
         .map(|way| format!("{} ({})", profile_name(way.profile), describe(&way.via)))
         .collect();
-    let message = format!(
-        "{user} has several profiles on {host}: {}",
-        listed.join(", ")
-    );
+    let message = format!("{user} has several profiles on {host}: {}", listed.join(", "));
     let global = ways.iter().any(|way| way.via == Via::GlobalAdmin);
-    let code = if global {
-        codes::GLOBAL_ADMIN_CONFLICT
-    } else {
-        codes::CONFLICT
-    };
+    let code = if global { codes::GLOBAL_ADMIN_CONFLICT } else { codes::CONFLICT };
     let other = ways.iter().filter_map(|way| way.span).next_back();
     let finding = findings.add(code, span, message);
     if let Some(other) = other {
@@ -117,14 +98,8 @@ pub fn describe(via: &Via) -> String {
         Via::GlobalAdmin => "as global admin".to_owned(),
         Via::BuiltIn => "built in".to_owned(),
         Via::Direct => "directly".to_owned(),
-        Via::Roles {
-            path,
-            as_profile: None,
-        } => format!("through {}", path.join(" → ")),
-        Via::Roles {
-            path,
-            as_profile: Some(profile),
-        } => {
+        Via::Roles { path, as_profile: None } => format!("through {}", path.join(" → ")),
+        Via::Roles { path, as_profile: Some(profile) } => {
             format!("through {} with profile {profile}", path.join(" → "))
         }
     }
@@ -135,22 +110,14 @@ pub(in super::super) fn role_problems(fleet: &Fleet, roles: &Roles<'_>, findings
     let known: Vec<&str> = fleet.people.roles.keys().map(String::as_str).collect();
     for problem in roles.problems() {
         if problem.circle.is_empty() {
-            let code = if problem.used {
-                codes::ROLE_MISSING
-            } else {
-                codes::ROLE_MISSING_UNUSED
-            };
+            let code = if problem.used { codes::ROLE_MISSING } else { codes::ROLE_MISSING_UNUSED };
             let message = format!("there is no role {:?}", problem.role);
             let finding = findings.add(code, problem.span, message);
             if let Some(near) = nearest(problem.role, &known) {
                 finding.remedy(format!("Is {near:?} meant? Otherwise define the role."));
             }
         } else {
-            let code = if problem.used {
-                codes::ROLE_CYCLE
-            } else {
-                codes::ROLE_CYCLE_UNUSED
-            };
+            let code = if problem.used { codes::ROLE_CYCLE } else { codes::ROLE_CYCLE_UNUSED };
             let circle = shorten(&problem.circle).join(" → ");
             let message = format!("roles enable each other: {circle} → {}", problem.role);
             findings.add(code, problem.span, message);
@@ -167,12 +134,7 @@ fn shorten<'a>(names: &[&'a str]) -> Vec<&'a str> {
 }
 
 pub(in super::super) fn profiles_exist(fleet: &Fleet, findings: &mut Findings) {
-    for entry in fleet
-        .people
-        .per_host
-        .values()
-        .chain(fleet.people.roles.values())
-    {
+    for entry in fleet.people.per_host.values().chain(fleet.people.roles.values()) {
         let given = entry.enable.iter().map(|grant| &grant.profile);
         let replaced = entry.roles_with_profile.iter().map(|(_, profile)| profile);
         for profile in given.chain(replaced) {
@@ -190,30 +152,16 @@ fn unknown_profile(name: &str, span: Span, findings: &mut Findings) {
         None => format!("Profiles are {}.", names.join(", ")),
     };
     let message = format!("there is no profile {name:?}");
-    findings
-        .add(codes::PROFILE_UNKNOWN, span, message)
-        .remedy(remedy);
+    findings.add(codes::PROFILE_UNKNOWN, span, message).remedy(remedy);
 }
 
 /// Names that stand twice in one list.
 fn lists(fleet: &Fleet, findings: &mut Findings) {
     let admins = fleet.people.global_admins.iter();
-    twice(
-        admins.map(|admin| Located::new(admin.value.as_str(), admin.span)),
-        findings,
-    );
-    let entries = fleet
-        .people
-        .per_host
-        .values()
-        .chain(fleet.people.roles.values());
+    twice(admins.map(|admin| Located::new(admin.value.as_str(), admin.span)), findings);
+    let entries = fleet.people.per_host.values().chain(fleet.people.roles.values());
     for Entry { roles, .. } in entries {
-        twice(
-            roles
-                .iter()
-                .map(|role| Located::new(role.value.as_str(), role.span)),
-            findings,
-        );
+        twice(roles.iter().map(|role| Located::new(role.value.as_str(), role.span)), findings);
     }
 }
 
@@ -234,12 +182,7 @@ fn expiry(
     findings: &mut Findings,
 ) {
     let enabled = enabled(fleet, accesses);
-    let admins: BTreeSet<&UserName> = fleet
-        .people
-        .global_admins
-        .iter()
-        .map(|a| &a.value)
-        .collect();
+    let admins: BTreeSet<&UserName> = fleet.people.global_admins.iter().map(|a| &a.value).collect();
     for (user, date) in &fleet.people.expires {
         let (day, span) = (date.value, date.span);
         if admins.contains(user) {
@@ -258,18 +201,8 @@ fn expiry(
 /// Everybody who is enabled on some host, without `robot`.
 pub(super) fn enabled<'a>(fleet: &'a Fleet, accesses: &Accesses<'_>) -> BTreeSet<&'a UserName> {
     let used = &accesses.roles().used;
-    let roles = fleet
-        .people
-        .roles
-        .iter()
-        .filter(|(name, _)| used.contains(name.as_str()));
-    let entries = fleet
-        .people
-        .per_host
-        .values()
-        .chain(roles.map(|(_, entry)| entry));
+    let roles = fleet.people.roles.iter().filter(|(name, _)| used.contains(name.as_str()));
+    let entries = fleet.people.per_host.values().chain(roles.map(|(_, entry)| entry));
     let named = entries.flat_map(|entry| entry.enable.iter().map(|grant| &grant.user.value));
-    named
-        .chain(fleet.people.global_admins.iter().map(|admin| &admin.value))
-        .collect()
+    named.chain(fleet.people.global_admins.iter().map(|admin| &admin.value)).collect()
 }

@@ -20,11 +20,7 @@ pub(super) fn check(fleet: &Fleet, accesses: &Accesses<'_>, findings: &mut Findi
     for tunnel in fleet.tunnels.values() {
         host_key(tunnel, findings);
         prefixes(tunnel, findings);
-        for user in tunnel
-            .copy_key_to
-            .iter()
-            .filter(|user| !enabled.contains(&user.value))
-        {
+        for user in tunnel.copy_key_to.iter().filter(|user| !enabled.contains(&user.value)) {
             let message = format!("{} is enabled on no host", user.value);
             findings.add(codes::COPY_TO_UNKNOWN, user.span, message);
         }
@@ -40,11 +36,7 @@ fn host_key(tunnel: &Tunnel, findings: &mut Findings) {
     let Some(key) = &tunnel.key else { return };
     flaw(key, findings);
     if key.value.kind != KeyKind::Ed25519 && tunnel.generate_secrets {
-        findings.add(
-            codes::HOST_KEY_TYPE,
-            key.span,
-            "secrets cannot be sealed to this key",
-        );
+        findings.add(codes::HOST_KEY_TYPE, key.span, "secrets cannot be sealed to this key");
     }
 }
 
@@ -57,10 +49,8 @@ fn prefixes(tunnel: &Tunnel, findings: &mut Findings) {
         match first.get(&reverse.prefix) {
             None => drop(first.insert(reverse.prefix, (name, reverse.span))),
             Some((other, span)) => {
-                let message = format!(
-                    "the tunnel {name:?} has prefix {}, as {other:?} has",
-                    reverse.prefix
-                );
+                let message =
+                    format!("the tunnel {name:?} has prefix {}, as {other:?} has", reverse.prefix);
                 let finding = findings.add(codes::DUPLICATE_PREFIX, reverse.span, message);
                 finding.other(*span, format!("{other:?} is here"));
             }
@@ -76,26 +66,19 @@ fn ports(fleet: &Fleet, all: &[(&HostName, &Tunnel)], findings: &mut Findings) {
             None => drop(first.insert(port, (host, span))),
             Some((other, at)) => {
                 let message = format!("{host} has port {port}, as {other} has");
-                findings
-                    .add(codes::DUPLICATE_PORT, span, message)
-                    .other(*at, "first here");
+                findings.add(codes::DUPLICATE_PORT, span, message).other(*at, "first here");
             }
         }
     }
     if first.len() * 10 > PORTS * 9 {
-        let file = all
-            .first()
-            .map(|(_, tunnel)| tunnel.span.file)
-            .unwrap_or_default();
+        let file = all.first().map(|(_, tunnel)| tunnel.span.file).unwrap_or_default();
         let message = format!("{} of {PORTS} ports are taken", first.len());
         findings.file(codes::PORTS_SCARCE, file, message);
     }
     let relays = &fleet.relays.servers;
-    if let (false, true, Some(file)) = (
-        first.is_empty(),
-        relays.is_empty(),
-        fleet.files.get("json/relay-servers.json"),
-    ) {
+    if let (false, true, Some(file)) =
+        (first.is_empty(), relays.is_empty(), fleet.files.get("json/relay-servers.json"))
+    {
         let message = format!("{} hosts have tunnels, but there is no relay", first.len());
         findings.file(codes::NO_RELAYS, file, message);
     }
@@ -109,9 +92,7 @@ fn shared_keys(all: &[(&HostName, &Tunnel)], findings: &mut Findings) {
             None => drop(first.insert(&key.value.text, (host, key.span))),
             Some((other, span)) => {
                 let message = format!("{host} has the key of {other}");
-                findings
-                    .add(codes::SHARED_HOST_KEY, key.span, message)
-                    .other(*span, "first here");
+                findings.add(codes::SHARED_HOST_KEY, key.span, message).other(*span, "first here");
             }
         }
     }

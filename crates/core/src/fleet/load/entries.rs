@@ -45,15 +45,8 @@ pub(super) fn load(loader: &mut Loader<'_>) {
         let bytes = loader.sources.files.get(&path).cloned().unwrap_or_default();
         if !bytes.starts_with(b"$ANSIBLE_VAULT;") {
             let file = loader.fleet.files.id(&path);
-            let span = Span {
-                file,
-                line: 1,
-                column: 1,
-                length: 1,
-            };
-            loader
-                .findings
-                .add(codes::SECRET_IN_CLEAR, span, "this file is not encrypted");
+            let span = Span { file, line: 1, column: 1, length: 1 };
+            loader.findings.add(codes::SECRET_IN_CLEAR, span, "this file is not encrypted");
             self::file(loader, &path, &bytes, Kind::Secret);
             continue;
         }
@@ -69,22 +62,14 @@ fn paths(loader: &Loader<'_>, folder: &str, end: &str) -> Vec<String> {
 /// A vault file: its header is looked at, its inside only if the caller opened it.
 fn sealed(loader: &mut Loader<'_>, path: &str, bytes: &[u8]) {
     let id = loader.fleet.files.id(path);
-    let span = Span {
-        file: id,
-        line: 1,
-        column: 1,
-        length: 14,
-    };
+    let span = Span { file: id, line: 1, column: 1, length: 14 };
     if let Err(why) = vault_form(bytes) {
         loader.findings.add(codes::BAD_VAULT_HEADER, span, why);
     }
     match loader.sources.opened_secrets.get(path) {
         Some(clear) => file(loader, path, clear, Kind::Secret),
         None => {
-            loader
-                .fleet
-                .sealed
-                .push(Located::new(path.to_owned(), span));
+            loader.fleet.sealed.push(Located::new(path.to_owned(), span));
             loader.fleet.unseen.push(Unseen {
                 file: path.to_owned(),
                 why: "it is encrypted, and no password was given".to_owned(),
@@ -143,9 +128,7 @@ fn add(
 ) {
     if let Some(first) = all.get(&name.value) {
         let message = format!("there already is a {} called {:?}", kind.word(), name.value);
-        findings
-            .add(codes::FILE_TWICE, name.span, message)
-            .other(first.span, "first here");
+        findings.add(codes::FILE_TWICE, name.span, message).other(first.span, "first here");
         return;
     }
     if let Some(entry) = entry(node, &name, kind, findings) {
@@ -165,10 +148,8 @@ fn entry(
         findings.add(codes::FILE_INCOMPLETE, span, message);
     };
     if !matches!(node.value, Value::Map(_)) {
-        let why = format!(
-            "has to be a map with path, content and servers, and is {}",
-            node.value.kind()
-        );
+        let why =
+            format!("has to be a map with path, content and servers, and is {}", node.value.kind());
         incomplete(findings, name.span, &why);
         return None;
     }
@@ -181,11 +162,7 @@ fn entry(
             None
         }
         Some((span, other)) => {
-            incomplete(
-                findings,
-                span,
-                &format!("needs a text as path, not {}", other.kind()),
-            );
+            incomplete(findings, span, &format!("needs a text as path, not {}", other.kind()));
             None
         }
         None => {
@@ -202,13 +179,9 @@ fn entry(
     };
     let servers = fields.take_any("servers");
     let servers = match servers.map(|node| (node.span, node)) {
-        Some((
-            span,
-            Node {
-                value: Value::List(list),
-                ..
-            },
-        )) if list.is_empty() && kind == Kind::Config => {
+        Some((span, Node { value: Value::List(list), .. }))
+            if list.is_empty() && kind == Kind::Config =>
+        {
             incomplete(findings, span, "has no server");
             None
         }
@@ -223,12 +196,7 @@ fn entry(
     }
     let content = content?;
     let content = (kind == Kind::Config).then_some(content);
-    Some(FileEntry {
-        span: name.span,
-        path: path?,
-        content,
-        servers: servers?,
-    })
+    Some(FileEntry { span: name.span, path: path?, content, servers: servers? })
 }
 
 /// Content: a text that is not empty, or may be for secrets; other plain values are told, and kept for app configs.
@@ -240,20 +208,14 @@ fn content(node: Node, kind: Kind, what: &str, findings: &mut Findings) -> Optio
         _ => false,
     };
     if empty {
-        findings.add(
-            codes::FILE_INCOMPLETE,
-            node.span,
-            format!("{what} has no content"),
-        );
+        findings.add(codes::FILE_INCOMPLETE, node.span, format!("{what} has no content"));
         return None;
     }
     match (node.value, kind) {
         (Value::Text(text), _) => Some(Content::Text(text.into())),
         (value @ (Value::List(_) | Value::Map(_)), _) | (value, Kind::Secret) => {
-            let message = format!(
-                "the content of {what} has to be a text, and is {}",
-                value.kind()
-            );
+            let message =
+                format!("the content of {what} has to be a text, and is {}", value.kind());
             findings.add(codes::WRONG_TYPE, node.span, message);
             None
         }

@@ -36,15 +36,8 @@ impl Loaded {
 
 /// Reads a fleet folder.
 pub fn load(sources: &Sources) -> Loaded {
-    let mut fleet = Fleet {
-        services: sources.services.clone(),
-        ..Fleet::default()
-    };
-    let mut loader = Loader {
-        sources,
-        fleet: &mut fleet,
-        findings: Findings::default(),
-    };
+    let mut fleet = Fleet { services: sources.services.clone(), ..Fleet::default() };
+    let mut loader = Loader { sources, fleet: &mut fleet, findings: Findings::default() };
     loader.hosts();
     people::load(&mut loader);
     tunnels::load(&mut loader);
@@ -65,11 +58,7 @@ struct Loader<'a> {
 }
 
 /// The JSON files that have a meaning of their own.
-const KNOWN_JSON: [&str; 3] = [
-    "json/users.json",
-    "json/keys.json",
-    "json/relay-servers.json",
-];
+const KNOWN_JSON: [&str; 3] = ["json/users.json", "json/keys.json", "json/relay-servers.json"];
 
 impl Loader<'_> {
     fn hosts(&mut self) {
@@ -89,9 +78,7 @@ impl Loader<'_> {
             let host = Host { kind, span };
             if let Some(first) = self.fleet.hosts.insert(name, host) {
                 let message = format!("the host {stem} has two files");
-                self.findings
-                    .add(codes::HOST_TWICE, span, message)
-                    .other(first.span, "and here");
+                self.findings.add(codes::HOST_TWICE, span, message).other(first.span, "and here");
             }
         }
         if !self.fleet.hosts.is_empty() {
@@ -110,12 +97,7 @@ impl Loader<'_> {
             Err(error) => {
                 let good = &bytes[..error.valid_up_to()];
                 let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
-                let span = Span {
-                    file,
-                    line: line as u32,
-                    column: 1,
-                    length: 1,
-                };
+                let span = Span { file, line: line as u32, column: 1, length: 1 };
                 let message = "this line has bytes that are no UTF-8";
                 self.findings.add(codes::NOT_UTF8, span, message);
                 None
@@ -137,11 +119,7 @@ impl Loader<'_> {
         }
         if !self.sources.unreadable.contains_key(path) {
             let file = self.fleet.files.id(path);
-            self.findings.file(
-                codes::MISSING_FILE,
-                file,
-                format!("there is no file {path}"),
-            );
+            self.findings.file(codes::MISSING_FILE, file, format!("there is no file {path}"));
         }
         None
     }

@@ -30,9 +30,7 @@ fn users(loader: &mut Loader<'_>, node: Node) {
     let admins = fields.need("global_admins", findings);
     let admins = admins.and_then(|node| node.into_texts("global_admins", findings));
     for admin in admins.unwrap_or_default() {
-        people
-            .global_admins
-            .extend(user_name(findings, &admin.value, admin.span));
+        people.global_admins.extend(user_name(findings, &admin.value, admin.span));
     }
     let users = fields.need("users", findings);
     fields.finish(codes::IGNORED_FIELD, &["global_admins", "users"], findings);
@@ -58,11 +56,7 @@ fn users(loader: &mut Loader<'_>, node: Node) {
             people.roles.insert(name.value, entry);
         }
     }
-    fields.finish(
-        codes::IGNORED_FIELD,
-        &["expires", "per-host", "roles"],
-        findings,
-    );
+    fields.finish(codes::IGNORED_FIELD, &["expires", "per-host", "roles"], findings);
 }
 
 fn expires(node: Node, people: &mut super::super::model::People, findings: &mut Findings) {
@@ -76,9 +70,7 @@ fn expires(node: Node, people: &mut super::super::model::People, findings: &mut 
         };
         match date(&text.value) {
             Some(date) => {
-                people
-                    .expires
-                    .insert(user.value, Located::new(date, text.span));
+                people.expires.insert(user.value, Located::new(date, text.span));
             }
             None => {
                 let message = format!("{:?} is no day of the calendar", text.value);
@@ -101,17 +93,10 @@ fn date(text: &str) -> Option<jiff::civil::Date> {
 /// What a host or a role gives.
 fn entry(node: Node, what: String, span: Span, findings: &mut Findings) -> Option<Entry> {
     let mut fields = Fields::of(node, what.clone(), findings)?;
-    let mut entry = Entry {
-        span,
-        enable: Vec::new(),
-        roles: Vec::new(),
-        roles_with_profile: Vec::new(),
-    };
+    let mut entry =
+        Entry { span, enable: Vec::new(), roles: Vec::new(), roles_with_profile: Vec::new() };
     if let Some(node) = fields.take("enable") {
-        for (name, node) in node
-            .into_map(&format!("{what}.enable"), findings)
-            .unwrap_or_default()
-        {
+        for (name, node) in node.into_map(&format!("{what}.enable"), findings).unwrap_or_default() {
             let profile = profile(node, &name.value, findings);
             let user = user_name(findings, &name.value, name.span);
             if let (Some(user), Some(profile)) = (user, profile) {
@@ -152,9 +137,7 @@ fn user_keys(loader: &mut Loader<'_>, node: Node) {
     };
     let keys = fields.need("keys", findings);
     fields.finish(codes::IGNORED_FIELD, &["keys"], findings);
-    let users = keys
-        .and_then(|node| node.into_map("keys", findings))
-        .unwrap_or_default();
+    let users = keys.and_then(|node| node.into_map("keys", findings)).unwrap_or_default();
     let mut all = BTreeMap::new();
     for (name, node) in users {
         let what = format!("keys.{}", name.value);
@@ -164,13 +147,8 @@ fn user_keys(loader: &mut Loader<'_>, node: Node) {
         let list = fields.take("public_keys");
         fields.finish(codes::UNKNOWN_FIELD, &["public_keys"], findings);
         let what = format!("{what}.public_keys");
-        let list = list
-            .and_then(|node| node.into_list(&what, findings))
-            .unwrap_or_default();
-        let keys = list
-            .into_iter()
-            .filter_map(|node| user_key(node, &what, findings))
-            .collect();
+        let list = list.and_then(|node| node.into_list(&what, findings)).unwrap_or_default();
+        let keys = list.into_iter().filter_map(|node| user_key(node, &what, findings)).collect();
         if let Some(user) = user_name(findings, &name.value, name.span) {
             all.insert(user.value, Located::new(keys, name.span));
         }
@@ -183,10 +161,7 @@ fn user_key(node: Node, what: &str, findings: &mut Findings) -> Option<UserKey> 
     let text = match node.value {
         Value::Text(text) => {
             let key = public_key(Located::new(text, node.span), findings)?;
-            return Some(UserKey {
-                key,
-                options: Vec::new(),
-            });
+            return Some(UserKey { key, options: Vec::new() });
         }
         _ => node,
     };
@@ -199,21 +174,15 @@ fn user_key(node: Node, what: &str, findings: &mut Findings) -> Option<UserKey> 
     let mut good = true;
     for option in options.iter().flatten() {
         if !keys::option_is_fine(&option.value) {
-            let message = format!(
-                "{:?} has a character that a key option may not have",
-                option.value
-            );
+            let message =
+                format!("{:?} has a character that a key option may not have", option.value);
             findings.add(codes::BAD_KEY_OPTION, option.span, message);
             good = false;
         }
     }
     let key = key.and_then(|text| public_key(text, findings))?;
     // A key without an option that was to restrict it would open more than was meant.
-    let options = options
-        .unwrap_or_default()
-        .into_iter()
-        .map(|option| option.value)
-        .collect();
+    let options = options.unwrap_or_default().into_iter().map(|option| option.value).collect();
     good.then_some(UserKey { key, options })
 }
 
@@ -225,11 +194,7 @@ pub(super) fn public_key(
     match keys::parse(&text.value) {
         Ok(key) => Some(Located::new(key, text.span)),
         Err(why) => {
-            findings.add(
-                codes::BAD_KEY,
-                text.span,
-                format!("this is no SSH public key: {why}"),
-            );
+            findings.add(codes::BAD_KEY, text.span, format!("this is no SSH public key: {why}"));
             None
         }
     }

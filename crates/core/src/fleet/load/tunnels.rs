@@ -30,11 +30,7 @@ pub(super) fn load(loader: &mut Loader<'_>) {
     let paths: Vec<&String> = loader.sources.files.keys().filter(in_folder).collect();
     if paths.is_empty() {
         let file = loader.fleet.files.id("json/tunnels.d");
-        loader.findings.file(
-            codes::MISSING_FILE,
-            file,
-            "there is no file in json/tunnels.d",
-        );
+        loader.findings.file(codes::MISSING_FILE, file, "there is no file in json/tunnels.d");
     }
     for path in paths {
         if let Some(node) = loader.json(path) {
@@ -67,9 +63,7 @@ fn tunnels(loader: &mut Loader<'_>, node: Node) {
         };
         if let Some(first) = loader.fleet.tunnels.get(&host) {
             let message = format!("the host {host} already has an entry");
-            findings
-                .add(codes::TUNNEL_TWICE, name.span, message)
-                .other(first.span, "first here");
+            findings.add(codes::TUNNEL_TWICE, name.span, message).other(first.span, "first here");
         } else if let Some(tunnel) = tunnel {
             loader.fleet.tunnels.insert(host, tunnel);
         }
@@ -89,9 +83,7 @@ fn tunnel(node: Node, name: &Located<String>, findings: &mut Findings) -> Option
     }
     let provisioning = key.as_ref().is_some_and(|key| key.value.is_empty());
     let key = key.filter(|key| !key.value.is_empty());
-    let timeout = fields
-        .take("connectTimeout")
-        .and_then(|node| timeout(node, findings));
+    let timeout = fields.take("connectTimeout").and_then(|node| timeout(node, findings));
     let mut flag = |name: &str| {
         let node = fields.take(name)?;
         node.into_bool(name, findings)
@@ -150,11 +142,7 @@ fn reverse_tunnels(
     findings: &mut Findings,
 ) -> BTreeMap<String, Reverse> {
     let mut all = BTreeMap::new();
-    let ssh = Reverse {
-        span: host,
-        prefix: 0,
-        port: 22,
-    };
+    let ssh = Reverse { span: host, prefix: 0, port: 22 };
     let entries = node.and_then(|node| node.into_map("reverse_tunnels", findings));
     for (name, node) in entries.unwrap_or_default() {
         let what = format!("reverse_tunnels.{}", name.value);
@@ -164,34 +152,17 @@ fn reverse_tunnels(
         // The `ssh` that is always there lends its values to an entry of its name.
         let (prefix, port) = match name.value == "ssh" {
             true => (fields.take("prefix"), fields.take("forwarded_port")),
-            false => (
-                fields.need("prefix", findings),
-                fields.need("forwarded_port", findings),
-            ),
+            false => (fields.need("prefix", findings), fields.need("forwarded_port", findings)),
         };
-        fields.finish(
-            codes::UNKNOWN_FIELD,
-            &["prefix", "forwarded_port"],
-            findings,
-        );
+        fields.finish(codes::UNKNOWN_FIELD, &["prefix", "forwarded_port"], findings);
         let given = prefix.is_some() && port.is_some();
         let prefix =
             prefix.and_then(|node| ranged(node, "prefix", 0..=5, codes::BAD_PREFIX, findings));
         let port = port.and_then(|node| {
-            ranged(
-                node,
-                "forwarded_port",
-                1..=65535,
-                codes::BAD_FORWARDED_PORT,
-                findings,
-            )
+            ranged(node, "forwarded_port", 1..=65535, codes::BAD_FORWARDED_PORT, findings)
         });
         let reverse = match (prefix, port) {
-            (Some(prefix), Some(port)) => Reverse {
-                span: name.span,
-                prefix,
-                port,
-            },
+            (Some(prefix), Some(port)) => Reverse { span: name.span, prefix, port },
             (prefix, port) if name.value == "ssh" && !given => Reverse {
                 span: name.span,
                 prefix: prefix.unwrap_or(ssh.prefix),
@@ -214,9 +185,7 @@ fn ranged(
     findings: &mut Findings,
 ) -> Option<u16> {
     let number = node.into_int(what, findings)?;
-    let value = u16::try_from(number.value)
-        .ok()
-        .filter(|value| range.contains(value));
+    let value = u16::try_from(number.value).ok().filter(|value| range.contains(value));
     if value.is_none() {
         findings.add(code, number.span, format!("{what} is {}", number.value));
     }
@@ -232,11 +201,7 @@ fn relays(node: Node, findings: &mut Findings) -> Relays {
     let key = key.and_then(|node| node.into_text("public_key", findings));
     relays.public_key = key.and_then(|key| public_key(key, findings));
     let servers = fields.need("relay_servers", findings);
-    fields.finish(
-        codes::IGNORED_FIELD,
-        &["public_key", "relay_servers"],
-        findings,
-    );
+    fields.finish(codes::IGNORED_FIELD, &["public_key", "relay_servers"], findings);
     let servers = servers.and_then(|node| node.into_map("relay_servers", findings));
     for (name, node) in servers.unwrap_or_default() {
         let server = relay(node, &name, findings);
@@ -262,21 +227,13 @@ fn relay(node: Node, name: &Located<String>, findings: &mut Findings) -> Option<
     fields.finish(codes::UNKNOWN_FIELD, &["addresses", "ports"], findings);
     let blank = list.iter().find(|address| address.value.trim().is_empty());
     if blank.is_some() || list.is_empty() || ports.is_empty() {
-        let what = if ports.is_empty() {
-            "ports"
-        } else {
-            "addresses"
-        };
+        let what = if ports.is_empty() { "ports" } else { "addresses" };
         let span = blank.map_or(name.span, |address| address.span);
         let message = format!("the relay {} has no {what}, or an empty one", name.value);
         findings.add(codes::BAD_RELAY, span, message);
     }
     let addresses = list.into_iter().map(|address| address.value).collect();
-    Some(RelayServer {
-        span: name.span,
-        addresses,
-        ports,
-    })
+    Some(RelayServer { span: name.span, addresses, ports })
 }
 
 fn relay_ports(node: Node, findings: &mut Findings) -> Vec<u16> {

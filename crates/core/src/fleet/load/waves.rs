@@ -16,20 +16,11 @@ pub(super) fn load(loader: &mut Loader<'_>) {
     let findings = &mut loader.findings;
     match &loader.sources.waves {
         WavesResult::Missing => {
-            findings.file(
-                codes::MISSING_FILE,
-                file,
-                format!("there is no file {WAVES_FILE}"),
-            );
+            findings.file(codes::MISSING_FILE, file, format!("there is no file {WAVES_FILE}"));
         }
         WavesResult::Failed(message, place) => {
             let (line, column) = place.unwrap_or_default();
-            let span = Span {
-                file,
-                line,
-                column,
-                length: 1,
-            };
+            let span = Span { file, line, column, length: 1 };
             findings.add(codes::WAVES_FAILED, span, message.clone());
         }
         WavesResult::NotEvaluated(why) => {
@@ -37,12 +28,7 @@ pub(super) fn load(loader: &mut Loader<'_>) {
             findings.file(codes::NOT_LOOKED_INTO, file, message);
         }
         WavesResult::Json(text) => {
-            let source = loader
-                .sources
-                .files
-                .get(WAVES_FILE)
-                .cloned()
-                .unwrap_or_default();
+            let source = loader.sources.files.get(WAVES_FILE).cloned().unwrap_or_default();
             let places = Places::new(&String::from_utf8_lossy(&source), file);
             let Some(node) = json::parse(text, file, LIMITS, findings) else {
                 return;
@@ -66,9 +52,8 @@ fn waves(
     let mut bad = fields.is_none();
     if let Some(mut fields) = fields {
         for name in Waves::ATTRIBUTES.iter().chain(&["stagingHosts"]) {
-            let list = fields
-                .need(name, &mut inner)
-                .and_then(|node| node.into_texts(name, &mut inner));
+            let list =
+                fields.need(name, &mut inner).and_then(|node| node.into_texts(name, &mut inner));
             bad |= list.is_none();
             lists.push(list.unwrap_or_default());
         }
@@ -109,22 +94,14 @@ impl Places {
             for (part, text) in code.split('"').enumerate() {
                 let length = text.chars().count() as u32;
                 if part % 2 == 1 {
-                    let at = Span {
-                        file,
-                        line: row as u32 + 1,
-                        column: column - 1,
-                        length: length + 2,
-                    };
+                    let at =
+                        Span { file, line: row as u32 + 1, column: column - 1, length: length + 2 };
                     texts.entry(text.to_owned()).or_default().push(at);
                 }
                 column += length + 1;
             }
         }
-        Self {
-            file,
-            texts,
-            used: HashMap::new(),
-        }
+        Self { file, texts, used: HashMap::new() }
     }
 
     /// A name with the next place where it stands; the last one again if it is used more often than written.

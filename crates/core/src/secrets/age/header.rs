@@ -73,16 +73,10 @@ pub(super) fn parse(file: &[u8]) -> Result<Header, AgeError> {
             let mac = B64
                 .decode(mac.as_bytes())
                 .map_err(|_| damaged("the header's check sum is no base64"))?;
-            return Ok(Header {
-                stanzas,
-                covered: file[..start + 3].to_vec(),
-                mac,
-                length: at,
-            });
+            return Ok(Header { stanzas, covered: file[..start + 3].to_vec(), mac, length: at });
         }
-        let words = line
-            .strip_prefix("-> ")
-            .ok_or(damaged("a recipient does not begin with `->`"))?;
+        let words =
+            line.strip_prefix("-> ").ok_or(damaged("a recipient does not begin with `->`"))?;
         let mut words = words.split(' ').map(str::to_owned);
         let kind = words.next().unwrap_or_default();
         let mut text = String::new();
@@ -96,14 +90,8 @@ pub(super) fn parse(file: &[u8]) -> Result<Header, AgeError> {
                 break;
             }
         }
-        let body = B64
-            .decode(text.as_bytes())
-            .map_err(|_| damaged("a recipient is no base64"))?;
-        stanzas.push(Stanza {
-            kind,
-            args: words.collect(),
-            body,
-        });
+        let body = B64.decode(text.as_bytes()).map_err(|_| damaged("a recipient is no base64"))?;
+        stanzas.push(Stanza { kind, args: words.collect(), body });
     }
 }
 

@@ -63,26 +63,14 @@ impl Recipient {
             .map_err(|_| AgeError::TooLarge)?;
         let share = BASE64_NOPAD.encode(&share);
         Ok(match self {
-            Self::Ssh(key) => Stanza {
-                kind: SSH.to_owned(),
-                args: vec![tag(key), share],
-                body,
-            },
-            Self::X25519(_) => Stanza {
-                kind: X25519.to_owned(),
-                args: vec![share],
-                body,
-            },
+            Self::Ssh(key) => Stanza { kind: SSH.to_owned(), args: vec![tag(key), share], body },
+            Self::X25519(_) => Stanza { kind: X25519.to_owned(), args: vec![share], body },
         })
     }
 
     /// What the owner of the key does with the stanza, done with the ephemeral secret instead: the same point.
     pub(super) fn unwrap_as_sender(&self, stanza: &Stanza, ephemeral: &Key) -> Option<FileKey> {
-        let kind = if matches!(self, Self::Ssh(_)) {
-            SSH
-        } else {
-            X25519
-        };
+        let kind = if matches!(self, Self::Ssh(_)) { SSH } else { X25519 };
         let share = share(stanza, kind)?;
         if share != MontgomeryPoint::mul_base_clamped(**ephemeral).to_bytes() {
             return None;
@@ -100,19 +88,11 @@ impl Recipient {
             Self::Ssh(key) => {
                 let point = shared(&key.x25519(), ephemeral)?;
                 let point = shared(&point, &tweak(key))?;
-                Some(hkdf(
-                    &*point,
-                    &[&share[..], &key.x25519()].concat(),
-                    SSH_LABEL,
-                ))
+                Some(hkdf(&*point, &[&share[..], &key.x25519()].concat(), SSH_LABEL))
             }
             Self::X25519(key) => {
                 let point = shared(key, ephemeral)?;
-                Some(hkdf(
-                    &*point,
-                    &[&share[..], &key[..]].concat(),
-                    X25519_LABEL,
-                ))
+                Some(hkdf(&*point, &[&share[..], &key[..]].concat(), X25519_LABEL))
             }
         }
     }
@@ -121,10 +101,7 @@ impl Recipient {
 impl Identity {
     /// Reads an age key file (lines; `#` is a comment) or an OpenSSH private key.
     pub fn parse(text: &str) -> Result<Self, AgeError> {
-        let age_key = text
-            .lines()
-            .map(str::trim)
-            .find(|line| line.starts_with("AGE-SECRET-KEY-1"));
+        let age_key = text.lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-1"));
         if let Some(line) = age_key {
             let lower = Zeroizing::new(line.to_ascii_lowercase());
             let key = from_bech32(&lower, "age-secret-key-");
@@ -147,9 +124,7 @@ impl Identity {
     #[cfg(feature = "secrets-write")]
     pub fn parse_with(text: &str, passphrase: &[u8]) -> Result<Self, AgeError> {
         let key = HostPrivate::from_openssh_with(text, passphrase);
-        Ok(Self::Ssh(
-            key.map_err(|error| AgeError::Key(error.to_string()))?,
-        ))
+        Ok(Self::Ssh(key.map_err(|error| AgeError::Key(error.to_string()))?))
     }
 
     /// The public half.
@@ -182,10 +157,7 @@ pub(super) fn unwrap_ssh(stanza: &Stanza, key: &HostPrivate) -> Option<FileKey> 
     }
     let point = shared(&share, &key.x25519())?;
     let point = shared(&point, &tweak(&public))?;
-    unwrap_body(
-        stanza,
-        &hkdf(&*point, &[share, public.x25519()].concat(), SSH_LABEL),
-    )
+    unwrap_body(stanza, &hkdf(&*point, &[share, public.x25519()].concat(), SSH_LABEL))
 }
 
 /// The ephemeral share, if the stanza is of this kind and whole.
@@ -194,21 +166,13 @@ fn share(stanza: &Stanza, kind: &str) -> Option<[u8; 32]> {
     if stanza.kind != kind || stanza.args.len() != wanted || stanza.body.len() != 32 {
         return None;
     }
-    BASE64_NOPAD
-        .decode(stanza.args[wanted - 1].as_bytes())
-        .ok()?
-        .try_into()
-        .ok()
+    BASE64_NOPAD.decode(stanza.args[wanted - 1].as_bytes()).ok()?.try_into().ok()
 }
 
 /// X25519; nothing if the result is zero, as with points of small order.
 fn shared(point: &[u8; 32], secret: &Key) -> Option<Key> {
     let product = Zeroizing::new(MontgomeryPoint(*point).mul_clamped(**secret).to_bytes());
-    if product.iter().all(|b| *b == 0) {
-        None
-    } else {
-        Some(product)
-    }
+    if product.iter().all(|b| *b == 0) { None } else { Some(product) }
 }
 
 fn cipher(key: &Key) -> ChaCha20Poly1305 {
@@ -216,11 +180,7 @@ fn cipher(key: &Key) -> ChaCha20Poly1305 {
 }
 
 fn unwrap_body(stanza: &Stanza, key: &Key) -> Option<FileKey> {
-    let opened = Zeroizing::new(
-        cipher(key)
-            .decrypt(&Nonce::default(), &stanza.body[..])
-            .ok()?,
-    );
+    let opened = Zeroizing::new(cipher(key).decrypt(&Nonce::default(), &stanza.body[..]).ok()?);
     let mut file_key = FileKey::default();
     if opened.len() != file_key.len() {
         return None;
@@ -231,13 +191,7 @@ fn unwrap_body(stanza: &Stanza, key: &Key) -> Option<FileKey> {
 
 /// The key as SSH writes it on the wire.
 fn wire(key: &HostPublic) -> Vec<u8> {
-    [
-        &[0, 0, 0, 11][..],
-        SSH.as_bytes(),
-        &[0, 0, 0, 32],
-        &key.to_bytes(),
-    ]
-    .concat()
+    [&[0, 0, 0, 11][..], SSH.as_bytes(), &[0, 0, 0, 32], &key.to_bytes()].concat()
 }
 
 fn tag(key: &HostPublic) -> String {

@@ -36,9 +36,8 @@ pub(super) fn seal(key: &FileKey, nonce: &[u8; NONCE], plain: &[u8]) -> Result<V
 }
 
 pub(super) fn open(key: &FileKey, payload: &[u8]) -> Result<Zeroizing<Vec<u8>>, AgeError> {
-    let (nonce, data) = payload
-        .split_at_checked(NONCE)
-        .ok_or(AgeError::Damaged("it has no content"))?;
+    let (nonce, data) =
+        payload.split_at_checked(NONCE).ok_or(AgeError::Damaged("it has no content"))?;
     let cipher = cipher(key, nonce);
     let mut out = Zeroizing::new(Vec::with_capacity(data.len()));
     let count = data.len().div_ceil(CHUNK + TAG).max(1);

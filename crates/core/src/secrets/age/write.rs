@@ -40,10 +40,7 @@ pub fn encrypt(
     random(&mut nonce);
     let mut binary = header::write(&stanzas, &file_key).into_bytes();
     binary.extend(payload::seal(&file_key, &nonce, plain)?);
-    Ok(Sealed {
-        file: armor(&binary),
-        recipients: used,
-    })
+    Ok(Sealed { file: armor(&binary), recipients: used })
 }
 
 impl Sealed {

@@ -25,10 +25,7 @@ impl Choice {
             bases: library.primary(&target.info.path).into_iter().collect(),
             from: Vec::new(),
         };
-        let names = choice
-            .bases
-            .first()
-            .map(|k| Names::of(&library.known[*k].tree));
+        let names = choice.bases.first().map(|k| Names::of(&library.known[*k].tree));
         let blank = blank(target);
         for file in tree.files() {
             let named = names.as_ref().and_then(|n| n.same_path(file));
@@ -79,11 +76,7 @@ struct Names<'t> {
 
 impl<'t> Names<'t> {
     fn of(tree: &'t Tree) -> Self {
-        let mut names = Self {
-            tree,
-            paths: HashMap::new(),
-            blanked: HashMap::new(),
-        };
+        let mut names = Self { tree, paths: HashMap::new(), blanked: HashMap::new() };
         for (k, file) in tree.files().iter().enumerate() {
             names.paths.insert(&file.name, k);
             for key in keys(&file.name) {
@@ -99,9 +92,7 @@ impl<'t> Names<'t> {
 
     /// A file of nearly the same name; of several, the one whose length is nearest.
     fn alike(&self, file: &Entry) -> Option<usize> {
-        let found = keys(&file.name)
-            .into_iter()
-            .find_map(|k| self.blanked.get(&k))?;
+        let found = keys(&file.name).into_iter().find_map(|k| self.blanked.get(&k))?;
         let far = |k: &usize| self.tree.files()[*k].len.abs_diff(file.len);
         found.iter().copied().min_by_key(far)
     }
@@ -159,11 +150,7 @@ pub fn pairs(target: &Source, bases: &[Source]) -> Vec<Pair> {
                 exact.or_else(|| to.iter().position(same))
             };
             if let Some(t) = found {
-                pairs.push(Pair {
-                    base: b as u64,
-                    from: f as u64,
-                    to: t as u64,
-                });
+                pairs.push(Pair { base: b as u64, from: f as u64, to: t as u64 });
             }
         }
     }

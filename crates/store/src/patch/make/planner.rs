@@ -64,10 +64,7 @@ impl Planner<'_, '_> {
         }
         let end = self.bases.start(0) + trees[0].len();
         self.frame(self.tree.len(), base, Some(end))?;
-        self.sections.push(Section {
-            plain: self.at - self.plain_from,
-            ..Section::default()
-        });
+        self.sections.push(Section { plain: self.at - self.plain_from, ..Section::default() });
         Ok(())
     }
 
@@ -131,11 +128,7 @@ impl Planner<'_, '_> {
             raw: open.raw.len() as u64,
             method: open.method,
         });
-        self.closed.push(Closed {
-            at,
-            len: file.len - open.header as u64,
-            file: file.at,
-        });
+        self.closed.push(Closed { at, len: file.len - open.header as u64, file: file.at });
         self.plain_from = file.at + file.len;
     }
 
@@ -157,11 +150,7 @@ impl Planner<'_, '_> {
         }
         match gzip::inflate(&packed) {
             Some(raw) => {
-                let opened = Opened {
-                    at: from,
-                    packed: len,
-                    raw: raw.len() as u64,
-                };
+                let opened = Opened { at: from, packed: len, raw: raw.len() as u64 };
                 let start = self.bases.len();
                 self.bases.open(&opened, self.scratch)?;
                 self.opened.push(opened);
@@ -195,12 +184,7 @@ impl Planner<'_, '_> {
         self.different(&new, &old, from);
         let moved = program::segments(&old).zip(program::segments(&new));
         if let Some(moved) = moved.and_then(|(old, new)| program::moved(&old, &new)) {
-            self.images.push(Image {
-                base: from,
-                len,
-                target: place,
-                moved,
-            });
+            self.images.push(Image { base: from, len, target: place, moved });
         }
         Ok(())
     }
@@ -228,11 +212,7 @@ impl Planner<'_, '_> {
         for m in diff(old, new) {
             self.fresh((m.new - done) as u64);
             done = m.new + m.len;
-            self.nearly(
-                &new[m.new..done],
-                &old[m.old..m.old + m.len],
-                from + m.old as u64,
-            );
+            self.nearly(&new[m.new..done], &old[m.old..m.old + m.len], from + m.old as u64);
         }
         self.fresh((new.len() - done) as u64);
     }
@@ -260,10 +240,7 @@ impl Planner<'_, '_> {
         }
         match self.ops.last_mut() {
             Some(op) if op.copy == 0 => op.fresh += n,
-            _ => self.ops.push(Op {
-                fresh: n,
-                ..Op::default()
-            }),
+            _ => self.ops.push(Op { fresh: n, ..Op::default() }),
         }
     }
 
@@ -274,12 +251,7 @@ impl Planner<'_, '_> {
         match self.ops.last_mut() {
             Some(op) if op.copy == 0 => (op.copy, op.from, op.exact) = (n, from, exact),
             Some(op) if op.from + op.copy == from && op.exact == exact => op.copy += n,
-            _ => self.ops.push(Op {
-                fresh: 0,
-                copy: n,
-                from,
-                exact,
-            }),
+            _ => self.ops.push(Op { fresh: 0, copy: n, from, exact }),
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Value<'a> {
     Bool(bool),
     /// A whole number.
     Int(i64),
+    /// A number or date, in the form in which it is written.
+    Plain(String),
     /// Text; the style is chosen from the text and [`Strings`].
     Str(&'a str),
     /// A list; in a map it is not indented, as PyYAML does.
@@ -112,6 +114,7 @@ impl Writer {
             Value::Null => self.word("null", place),
             Value::Bool(value) => self.word(if *value { "true" } else { "false" }, place),
             Value::Int(value) => self.word(&value.to_string(), place),
+            Value::Plain(text) => self.word(text, place),
             Value::Str(text) => {
                 self.string(text, place, indent.map_or(INDENT, |indent| indent + INDENT))
             }

@@ -6,7 +6,6 @@ pub mod access;
 pub mod audit;
 mod check;
 pub mod codes;
-mod emit;
 pub mod finding;
 mod json;
 pub mod keys;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::emit::{self, Out};
 use super::model::{Content, FileEntry, Fleet};
 use super::node::Value;
+use crate::pyyaml::{self, Strings};
 
 /// The generated file: host → name → content and path, for all servers that a config names, known or not, but hosts
 /// with `generate_configs` false.
@@ -20,23 +20,19 @@ pub fn app_configs(fleet: &Fleet) -> String {
     }
     let hosts = hosts.into_iter().map(|(host, configs)| {
         let configs = configs.into_iter().map(|(name, entry)| (name, config(entry)));
-        (host, Out::Map(configs.collect()))
+        (host, pyyaml::Value::Map(configs.collect()))
     });
-    emit::document(&Out::Map(hosts.collect()))
+    pyyaml::dump(&pyyaml::Value::Map(hosts.collect()), Strings::LinesAsBlocks)
 }
 
-fn config(entry: &FileEntry) -> Out<'_> {
+fn config(entry: &FileEntry) -> pyyaml::Value<'_> {
     let content = match &entry.content {
-        Some(Content::Text(text)) => Out::Text(text),
-        Some(Content::Other(value)) => Out::Plain(plain(value)),
-        None => Out::Plain("null".to_owned()),
+        Some(Content::Text(text)) => pyyaml::Value::Str(text),
+        Some(Content::Other(value)) => pyyaml::Value::Plain(plain(value)),
+        None => pyyaml::Value::Null,
     };
-    Out::Map(vec![("content", content), ("path", Out::Text(&entry.path.value))])
-}
-
-/// A text as the only value of a YAML document, as the generated file would write it.
-pub fn text(text: &str) -> String {
-    emit::document(&Out::Map(vec![("content", Out::Text(text))]))
+    let path = pyyaml::Value::Str(&entry.path.value);
+    pyyaml::Value::Map(BTreeMap::from([("content", content), ("path", path)]))
 }
 
 /// A plain value as PyYAML writes it.

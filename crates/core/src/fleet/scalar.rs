@@ -8,13 +8,6 @@ pub fn resolve(text: &str) -> Value {
     tags.iter().find_map(|tag| tag(text)).unwrap_or_else(|| Value::Text(text.to_owned()))
 }
 
-/// Whether a plain scalar would be read as something else than this text, so that it has to be quoted.
-pub fn needs_quotes(text: &str) -> bool {
-    matches!(text, "=" | "<<")
-        || int_base(sign(text).1).is_some()
-        || !matches!(resolve(text), Value::Text(_))
-}
-
 /// The value of a scalar with a tag of plain data; none if it does not fit the tag.
 pub fn tagged(text: &str, tag: &str) -> Option<Value> {
     match tag {

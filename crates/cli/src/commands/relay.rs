@@ -21,7 +21,7 @@ enum What {
     ///
     /// One command sets a relay up, and the same one brings its keys up to date:
     ///
-    ///     afield relay config relay-bru | ssh root@relay-bru.example.org sh
+    ///   afield relay config relay-bru | ssh root@relay-bru.example.org sh
     ///
     /// It makes the accounts `tunnel` (hosts listen) and `tunneller` (people pass), which can forward ports and do
     /// nothing else, writes their keys, and adds a file to sshd's settings. Other accounts are not touched.

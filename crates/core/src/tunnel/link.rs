@@ -1,8 +1,10 @@
 //! The tunnel to one relay as a state machine: events and the time go in, actions come out.
 //!
+//! ```text
 //!     Waiting ──► Racing ──► Starting ──► Up
 //!        ▲          │ ▲          │         │
 //!        └──────────┘ └──────────┴─────────┘   another way is left: race on; else wait
+//! ```
 //!
 //! Times are lengths since any one start, from a clock that never goes back. A `round` counts up with each change of
 //! what is being tried, so that a late answer to an earlier question is known as such.

@@ -103,7 +103,8 @@ struct Helps {
 
 impl Helps {
     fn new(programs: &Programs) -> Result<Self> {
-        let xtask = std::env::current_exe().context("where is this program?")?;
+        // This very program: an earlier stage may have built another into its place.
+        let xtask = PathBuf::from("/proc/self/exe");
         let programs = [
             ("afield", programs.afield.clone()),
             ("afield-agent", programs.agent.clone()),

@@ -63,7 +63,29 @@ in
         # A hospital's firewall may let only one of them out.
         ports = lib.mkIf listed (lib.unique ([ 22 ] ++ cfg.relay_servers.${host}.ports));
         # After an outage all hosts of the fleet come at once.
-        settings.MaxStartups = "100:30:300";
+        settings = {
+          MaxStartups = "100:30:300";
+          PerSourceMaxStartups = 50;
+          # A handshake takes 10 s over a satellite.
+          LoginGraceTime = 60;
+        };
+        # Hosts ask for a sign of life every 10 s; one that is silent for 30 s is gone, and its ports are free again.
+        extraConfig = ''
+          Match User tunnel,tunneller
+            PermitTTY no
+            MaxSessions 0
+            ClientAliveInterval 15
+            ClientAliveCountMax 1
+        '';
+      };
+      # Each visitor of a dead host's port puts sshd's own keepalive off: the kernel gives the connection up (25 s).
+      boot.kernel.sysctl."net.ipv4.tcp_retries2" = lib.mkDefault 6;
+      # A host that comes again gets its ports at once. The script is the one of `afield relay config`.
+      security.pam.services.sshd.rules.session.afield-newest-tunnel = {
+        order = 20000;
+        control = "optional";
+        modulePath = "${config.security.pam.package}/lib/security/pam_exec.so";
+        args = [ "quiet" "type=open_session" "${pkgs.bash}/bin/bash" "${../../crates/core/src/relay/newest-tunnel.sh}" ];
       };
       assertions = [
         {

@@ -44,6 +44,12 @@ const NEEDS: &[Need] = &[
         present: || find("ip").is_some(),
     },
     Need {
+        package: "nftables",
+        why: "blocks all but SSH in a test of tunnels",
+        present: || find("nft").is_some(),
+    },
+    Need { package: "rsync", why: "is tried through relays", present: || find("rsync").is_some() },
+    Need {
         package: "python3-venv",
         why: "holds the older tools that secrets are compared with",
         present: || {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use afield_core::ids::{HostName, Name};
 use afield_core::span::Span;
+use afield_core::tunnel::reach;
 use afield_store::files;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,13 @@ pub struct Config {
     /// An activation that takes longer is ended.
     #[serde(default = "default_activation_timeout")]
     pub activation_timeout: Span,
+    /// After straight attempts failed for so long, hub and repository are asked through a relay.
+    #[serde(default = "default_through_relay_after")]
+    pub through_relay_after: Span,
+}
+
+fn default_through_relay_after() -> Span {
+    Span::secs(reach::AFTER.as_secs())
 }
 
 fn default_root() -> PathBuf {

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::source::{self, Source};
 use crate::state::State;
+use crate::through_relay::Ways;
 
 /// It is not earlier than this: the day of the first version, or `SOURCE_DATE_EPOCH` of the build.
 const FIRST_VERSION: i64 = 1_793_491_200;
@@ -34,7 +35,7 @@ pub struct Host {
 impl Host {
     /// Opens what the configuration names, and makes the agent's folder.
     pub fn new(config: Config) -> anyhow::Result<Self> {
-        let client = source::client();
+        let client = source::client(&Ways::new(&config));
         let sources = config.repositories.iter().map(|r| Source::new(r, &client)).collect();
         let key = keys::read_host_key(&config.inside(&config.host_key))?;
         let dir = config.state_dir();

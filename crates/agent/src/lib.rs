@@ -16,5 +16,6 @@ pub mod refusal;
 pub mod report;
 pub mod source;
 pub mod state;
+pub mod through_relay;
 pub mod tunnel;
 pub mod verify;

@@ -9,6 +9,8 @@ use std::time::Duration;
 use afield_store::{fault, files};
 use ureq::tls::{RootCerts, TlsConfig, parse_pem};
 
+use crate::through_relay::Ways;
+
 /// How long to wait for a connection, and for an answer to begin.
 const ANSWER: Duration = Duration::from_secs(60);
 /// One answer may take this long; a longer transfer goes on with a new request where it stopped.
@@ -85,7 +87,7 @@ struct Body {
 }
 
 /// A web client with the agent's limits.
-pub fn client() -> ureq::Agent {
+pub fn client(ways: &Arc<Ways>) -> ureq::Agent {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = fs::read(CERTIFICATES).unwrap_or_default();
     let roots: Vec<_> = parse_pem(&roots)
@@ -98,7 +100,7 @@ pub fn client() -> ureq::Agent {
         .unversioned_rustls_crypto_provider(provider)
         .root_certs(RootCerts::from(roots))
         .build();
-    ureq::Agent::config_builder()
+    let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_connect(Some(ANSWER))
         .timeout_recv_response(Some(ANSWER))
@@ -106,8 +108,8 @@ pub fn client() -> ureq::Agent {
         .max_redirects(3)
         .user_agent(concat!("afield-agent/", env!("CARGO_PKG_VERSION")))
         .tls_config(tls)
-        .build()
-        .new_agent()
+        .build();
+    ways.client(config)
 }
 
 impl Source {

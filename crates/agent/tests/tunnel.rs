@@ -8,7 +8,7 @@ use std::os::fd::AsFd as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use afield_core::relay::install_script;
+use afield_core::relay::{Relay, install_script};
 use afield_testkit::net::{Net, wait_for};
 use afield_testkit::relay::{SshKey, SshRelay};
 use serde_json::{Value, json};
@@ -32,8 +32,9 @@ fn script(hosts: &[(&SshKey, u16)], people: &[(&SshKey, u16)]) -> String {
     let people = people
         .iter()
         .map(|(key, port)| line(&format!("permitopen=\"localhost:{port}\""), key, "person"));
-    let (hosts, people): (Vec<_>, Vec<_>) = (hosts.collect(), people.collect());
-    install_script(&"relay".parse().unwrap(), &[22, 443], &hosts, &people)
+    let (tunnel, tunneller) = (hosts.collect(), people.collect());
+    let relay = Relay { ports: vec![22, 443], tunnel, tunneller, ..Relay::default() };
+    install_script(&"relay".parse().unwrap(), &relay)
 }
 
 /// A site with one host, whose port 22 greets with `clinic`.
@@ -366,6 +367,47 @@ fn a_link_that_swallows_everything_is_noticed_and_the_stale_port_freed() {
     site.net.no_black_hole(1, 2);
     // The relay gives the port up 30 s after the last word that it heard.
     wait_for("a login after the cut", secs(60), || reaches(&relay, 2001));
+}
+
+#[test]
+fn a_connection_that_a_nat_forgot_is_replaced_before_the_keepalive_gives_it_up() {
+    let mut site = Site::new();
+    let relay = SshRelay::new(&script(&[(&site.key, 2001)], &[]));
+    site.net.cable(1, &relay.net);
+    // By itself OpenSSH would notice after a minute and a half, and the relay after half a minute.
+    site.configure(&[relay_at("bru", &["10.77.1.2"], &relay)], json!({"keepalive": "8s"}));
+    site.start();
+    wait_for("a login", SOON, || reaches(&relay, 2001));
+    wait_for("its status", SOON, || site.is_up("bru"));
+    assert_eq!(site.net.forget_connections(1, &relay.net), 1);
+    wait_for("it is replaced", secs(20), || site.log().contains("answers no more"));
+    wait_for("a login", secs(15), || reaches(&relay, 2001));
+    assert!(!site.log().contains("it fell silent"), "{}", site.log());
+}
+
+#[test]
+fn a_host_that_comes_again_gets_its_ports_at_once() {
+    let mut site = Site::new();
+    let other = SshKey::new(site.dir.path(), "other");
+    let relay = SshRelay::new(&script(&[(&site.key, 2001), (&other, 2002)], &[]));
+    site.net.cable(1, &relay.net);
+    let listen = ["-N", "-R", "2002:localhost:22", "127.0.0.1"];
+    let mut neighbour = relay.start_ssh("tunnel", &other, &listen);
+    site.configure(&[relay_at("bru", &["10.77.1.2"], &relay)], json!({}));
+    site.start();
+    wait_for("a login", SOON, || reaches(&relay, 2001));
+    wait_for("the neighbour's port", SOON, || relay.greeting(2002).is_some());
+    // The host loses power: no goodbye reaches the relay.
+    assert_eq!(site.net.forget_connections(1, &relay.net), 1);
+    site.kill();
+    site.start();
+    // The relay would give the dead connection up after 30 s.
+    wait_for("a login again", secs(15), || reaches(&relay, 2001));
+    assert!(!site.log().contains("did not open a port"), "{}", site.log());
+    assert!(neighbour.try_wait().unwrap().is_none(), "another host's tunnel was ended");
+    assert!(relay.greeting(2002).is_some());
+    neighbour.kill().unwrap();
+    neighbour.wait().unwrap();
 }
 
 #[test]

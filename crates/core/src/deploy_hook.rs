@@ -51,16 +51,27 @@ pub enum HookError {
     Event(String),
 }
 
-/// The commits' messages of a push event: GitHub's and GitLab's are JSON with `commits`, plain Git's is text, such as
-/// that of `git log --format=%B old..new`. An event without commits has none.
+/// The commits' messages of a push event: GitHub's and GitLab's are JSON with `commits`, or a list of commits; plain
+/// Git's is text, such as that of `git log --format=%B old..new`. An event without commits has none.
 pub fn messages(event: &str) -> Result<Vec<String>, HookError> {
-    if !event.trim_start().starts_with(['{', '[']) {
+    let event = event.trim_start_matches('\u{feff}').trim_start();
+    if !is_json(event) {
         return Ok(vec![event.to_owned()]);
     }
     let event: Value = serde_json::from_str(event).map_err(|e| HookError::Event(e.to_string()))?;
-    let commits = event.get("commits").and_then(Value::as_array).into_iter().flatten();
+    let commits = match &event {
+        Value::Array(commits) => Some(commits),
+        event => event.get("commits").and_then(Value::as_array),
+    };
     let message = |commit: &Value| commit.get("message").and_then(Value::as_str).map(str::to_owned);
-    Ok(commits.filter_map(message).collect())
+    Ok(commits.into_iter().flatten().filter_map(message).collect())
+}
+
+/// A commit's message may well begin with `[app]` or `{wip}`; half of an event must not pass for a message.
+fn is_json(event: &str) -> bool {
+    let after = |open| event.strip_prefix(open).map(|rest: &str| rest.trim_start().chars().next());
+    let object = after('{').is_some_and(|next| matches!(next, None | Some('"' | '}')));
+    object || after('[').is_some_and(|next| matches!(next, None | Some('{' | ']')))
 }
 
 /// Ports that a message asks for: 1 to 65535 without leading zeros; anything else in the brackets is no directive.
@@ -146,6 +157,55 @@ mod tests {
         );
         let said = targets("{\"commits\": [", "", "").unwrap_err().to_string();
         assert!(said.contains("not sound JSON"), "{said}");
+    }
+
+    #[test]
+    fn a_message_in_brackets_is_text_and_half_an_event_is_no_message() {
+        let tag = "(x-nixos:rebuild:relay_port:2001)";
+        for text in ["[app] fix", "{wip} fix", "[ 12 ] fix", "\u{feff}fix"] {
+            let found = targets(&format!("{text} {tag}"), "", "").unwrap();
+            assert_eq!(found.ports, BTreeSet::from([2001]), "{text}");
+        }
+        let list = format!(r#"[{{"message": "{tag}"}}, {{"message": null}}, {{}}, 7]"#);
+        let event = format!("\u{feff} {{\"commits\": {list}}}");
+        for json in [list.as_str(), event.as_str()] {
+            assert_eq!(targets(json, "", "").unwrap().ports, BTreeSet::from([2001]), "{json}");
+        }
+        for broken in ["{", "[", &list[..list.len() - 1], &event[..event.len() - 1], "{\"a\""] {
+            assert!(matches!(targets(broken, "", ""), Err(HookError::Event(_))), "{broken}");
+        }
+        let deep = format!("{}{}", "[{\"a\":".repeat(100_000), "}]".repeat(100_000));
+        assert!(matches!(targets(&deep, "", ""), Err(HookError::Event(_))));
+    }
+
+    #[test]
+    fn tags_are_taken_to_the_letter() {
+        let table: [(&str, &[i64]); 12] = [
+            ("(x-nixos:rebuild:relay_port:2001)(x-nixos:rebuild:relay_port:2002)", &[2001, 2002]),
+            (
+                "(x-nixos:rebuild:relay_port:2001) and again (x-nixos:rebuild:relay_port:2001)",
+                &[2001],
+            ),
+            ("(x-nixos:rebuild:relay_port:(x-nixos:rebuild:relay_port:2001))", &[2001]),
+            ("((x-nixos:rebuild:relay_port:52001))", &[52001]),
+            ("(x-nixos:rebuild:relay_port:1)", &[1]),
+            ("(x-nixos:rebuild:relay_port:+2001)", &[]),
+            ("(x-nixos:rebuild:relay_port:-2001)", &[]),
+            ("(x-nixos:rebuild:relay_port:02001)", &[]),
+            ("(x-nixos:rebuild:relay_port:2001\n)", &[]),
+            ("(x-nixos:rebuild:relay_port:2001", &[]),
+            ("(x-nixos:rebuild:relay_port:2001,2002)", &[]),
+            ("(x-nixos:rebuild:relay_port:\u{ff12}\u{ff10}\u{ff10}\u{ff11})", &[]),
+        ];
+        for (message, expected) in table {
+            assert_eq!(ports(message), expected.iter().copied().collect(), "{message}");
+        }
+        let fixed = targets("", "b a  b", " 3001\t52001\n3001 -5 70000 ").unwrap();
+        assert_eq!(fixed.ports, BTreeSet::from([-5, 3001, 52001, 70000]));
+        assert_eq!(fixed.direct, BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+        for wrong in ["30x1", "3001,3002", "0x10", "99999999999999999999"] {
+            assert_eq!(targets("", "", wrong), Err(HookError::Port(wrong.to_owned())));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::host_data::Check;
 use crate::ids::{HostName, Name};
 use crate::rollout::Policy;
+use crate::tunnel::config::{Target, ThroughRelay};
 
 /// The whole file. Unknown keys are refused, so that a misspelt one is not silently without effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,12 @@ pub struct Settings {
     /// Checks of every host that they name.
     #[serde(default)]
     pub checks: Vec<DeclaredCheck>,
+    /// What relays and hosts trust besides the keys of the fleet folder.
+    #[serde(default)]
+    pub access: AccessSettings,
+    /// What relays let hosts reach.
+    #[serde(default)]
+    pub relays: RelaySettings,
     /// What is special about single hosts.
     #[serde(default)]
     pub hosts: BTreeMap<HostName, HostSettings>,
@@ -90,6 +97,56 @@ impl Default for Trust {
     }
 }
 
+/// `[access]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct AccessSettings {
+    /// Public keys, `type base64`, that sign short-lived certificates of people (`afield access cert`).
+    pub user_ca: Vec<PublicKeyText>,
+}
+
+/// A public key as text: type and body, which become a line of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PublicKeyText(String);
+
+impl PublicKeyText {
+    /// `type base64`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for PublicKeyText {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let mut words = text.split(' ');
+        let body = |w: &str| {
+            w.starts_with("AAAA")
+                && w.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+        };
+        let kind = |w: &str| w.bytes().all(|b| b.is_ascii_alphanumeric() || b"-@.".contains(&b));
+        match (words.next(), words.next(), words.next()) {
+            (Some(first), Some(second), None) if kind(first) && body(second) => Ok(Self(text)),
+            _ => Err(format!("{text:?} is no public key: give type and body, as in a .pub file")),
+        }
+    }
+}
+
+impl From<PublicKeyText> for String {
+    fn from(key: PublicKeyText) -> String {
+        key.0
+    }
+}
+
+/// `[relays]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct RelaySettings {
+    /// Hub and repository, as `hub.example.org:443`: what hosts may reach through a relay where nothing but SSH gets out.
+    pub hosts_reach: Vec<Target>,
+}
+
 /// `[[checks]]`. Unknown keys are refused: a misspelt `contains` would make a check that always passes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "serde_json::Map<String, serde_json::Value>")]
@@ -138,6 +195,8 @@ pub struct HostSettings {
     pub vars: BTreeMap<Name, String>,
     /// Days that an assignment stays valid, for a host that is reached by USB alone.
     pub assignment_days: Option<u32>,
+    /// Hub and repository are asked through a relay: `always`, `never`, or `auto` after direct attempts failed for a time.
+    pub through_relay: ThroughRelay,
 }
 
 /// A `{name}` in a check that nothing gives a value to.

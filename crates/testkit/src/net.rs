@@ -74,18 +74,63 @@ impl Net {
 
     /// Makes 10.77.n.`last` a black hole as seen from here: what is sent there is swallowed without a word.
     pub fn black_hole(&self, n: u8, last: u8) {
-        let (to, dev) = (format!("10.77.{n}.{last}"), format!("cable{n}"));
-        let nobody = "02:00:00:00:00:fe";
-        self.run(
-            "ip",
-            &["neigh", "replace", &to, "lladdr", nobody, "nud", "permanent", "dev", &dev],
-        );
+        self.swallow_to(&format!("10.77.{n}.{last}"), &format!("cable{n}"));
     }
 
     /// Ends [`Net::black_hole`].
     pub fn no_black_hole(&self, n: u8, last: u8) {
-        let (to, dev) = (format!("10.77.{n}.{last}"), format!("cable{n}"));
-        self.run("ip", &["neigh", "del", &to, "dev", &dev]);
+        self.pass_to(&format!("10.77.{n}.{last}"), &format!("cable{n}"));
+    }
+
+    /// The same at the other end of cable `n`: what goes from here to 10.77.n.1 is swallowed.
+    pub fn black_hole_up(&self, n: u8) {
+        self.swallow_to(&format!("10.77.{n}.1"), &format!("up{n}"));
+    }
+
+    /// Ends [`Net::black_hole_up`].
+    pub fn no_black_hole_up(&self, n: u8) {
+        self.pass_to(&format!("10.77.{n}.1"), &format!("up{n}"));
+    }
+
+    fn swallow_to(&self, to: &str, dev: &str) {
+        let nobody = "02:00:00:00:00:fe";
+        let words = ["neigh", "replace", to, "lladdr", nobody, "nud", "permanent", "dev", dev];
+        self.run("ip", &words);
+    }
+
+    fn pass_to(&self, to: &str, dev: &str) {
+        self.run("ip", &["neigh", "del", to, "dev", dev]);
+    }
+
+    /// Makes a NAT on cable `n` to `other` forget the connections that stand: what they send is swallowed on the way,
+    /// in both directions, and new ones pass. Gives how many they were.
+    pub fn forget_connections(&self, n: u8, other: &Net) -> usize {
+        let table = self.enter(|| std::fs::read_to_string("/proc/thread-self/net/tcp").unwrap());
+        let own = format!("{:08X}", u32::from_le_bytes([10, 77, n, 1]));
+        let mut ports = Vec::new();
+        for line in table.lines().skip(1) {
+            let mut words = line.split_whitespace().skip(1);
+            let (local, _, state) = (words.next().unwrap(), words.next(), words.next());
+            let (address, port) = local.split_once(':').unwrap();
+            // Established.
+            if address == own && state == Some("01") {
+                ports.push(u16::from_str_radix(port, 16).unwrap());
+            }
+        }
+        for port in &ports {
+            self.swallow(&format!("ip daddr 10.77.{n}.1 tcp dport {port}"));
+            other.swallow(&format!("ip saddr 10.77.{n}.1 tcp sport {port}"));
+        }
+        ports.len()
+    }
+
+    /// Drops what arrives here and matches.
+    fn swallow(&self, what: &str) {
+        let rules = format!(
+            "add table ip lost; add chain ip lost in {{ type filter hook prerouting priority raw; }};
+            add rule ip lost in {what} drop"
+        );
+        self.run("nft", &[&rules]);
     }
 
     /// A service on a port of the loopback: it greets each visitor with `name`, then echoes lines.

@@ -124,6 +124,22 @@ impl SshRelay {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 
+    /// The numbers of all its processes, as seen from outside.
+    pub fn processes(&self) -> Vec<u32> {
+        let Some(sshd) = &self.sshd else {
+            return Vec::new();
+        };
+        let (mut found, mut at) = (vec![sshd.id()], 0);
+        while let Some(pid) = found.get(at) {
+            let path = format!("/proc/{pid}/task/{pid}/children");
+            let children = std::fs::read_to_string(path).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+            at += 1;
+        }
+        // The first is unshare.
+        found.split_off(1)
+    }
+
     /// What sshd has said so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()

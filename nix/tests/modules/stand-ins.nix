@@ -167,6 +167,17 @@ in
       users = def (attrsOf (types.submodule user)) { };
       groups = def (set { members = strs; gid = def (nullOr types.int) null; }) { };
     };
+    security.pam = {
+      package = def types.unspecified "/pam";
+      services = def (set {
+        rules = def (attrsOf (set {
+          order = opt types.int;
+          control = opt types.str;
+          modulePath = opt types.str;
+          args = def (listOf types.str) [ ];
+        })) { };
+      }) { };
+    };
     security.sudo = {
       enable = def types.bool true;
       wheelNeedsPassword = def types.bool true;

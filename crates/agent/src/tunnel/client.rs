@@ -29,15 +29,17 @@ impl Client {
         config: &Config,
         relay: &Relay,
         known_hosts: &Path,
+        control: Option<&Path>,
         stream: TcpStream,
         round: u64,
         tell: impl Fn(Event) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let known_hosts = known_hosts.to_str().context("the state folder's path is not UTF-8")?;
+        let control = control.and_then(free);
         let other = OwnedFd::from(stream.try_clone()?);
         let mut child = Command::new(std::env::current_exe()?)
             .args([COMMAND, &std::process::id().to_string(), "--"])
-            .args(ssh::arguments(config, relay, known_hosts))
+            .args(ssh::arguments(config, relay, known_hosts, control))
             .stdin(OwnedFd::from(stream))
             .stdout(other)
             .stderr(Stdio::piped())
@@ -70,6 +72,17 @@ impl Drop for Client {
         // Killing one that has ended and was waited for is nothing.
         let _ = child.kill();
     }
+}
+
+/// sun_path of unix(7), less what OpenSSH puts behind it while it makes the socket.
+const MAX_CONTROL: usize = 80;
+
+/// A control socket's path that can be used: an ssh that was killed has left its socket, and the next would do without.
+/// Without a socket there is no way through the relay for others, and the tunnel itself goes on.
+fn free(path: &Path) -> Option<&str> {
+    let text = path.to_str().filter(|text| text.len() < MAX_CONTROL && !text.contains('"'))?;
+    afield_store::files::remove_if_there(path).ok()?;
+    Some(text)
 }
 
 /// Turns this process into ssh, which then ends with its parent: a client that outlived a killed agent would hold the

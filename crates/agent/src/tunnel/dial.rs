@@ -22,16 +22,30 @@ pub(super) struct Try<'a> {
     given_up: &'a AtomicBool,
 }
 
-/// Connects; the error is for people. The connection has no time limits left.
+/// Why a try came to nothing.
+pub(super) struct Lost {
+    /// For people.
+    pub why: String,
+    /// The relay is there, and sends visitors away because too many come at once.
+    pub full: bool,
+}
+
+impl From<String> for Lost {
+    fn from(why: String) -> Self {
+        Self { why, full: false }
+    }
+}
+
+/// Connects. The connection has no time limits left.
 pub(super) fn dial(
     endpoint: &Endpoint,
     proxy: Option<&Proxy>,
     given_up: &AtomicBool,
-) -> Result<TcpStream, String> {
+) -> Result<TcpStream, Lost> {
     let one = Try { until: Instant::now() + TRY_FOR, given_up };
     let stream = match (endpoint.path, proxy) {
         (Path::Direct, _) => one.connect(&endpoint.host, endpoint.port)?,
-        (Path::Proxy, None) => return Err("there is no proxy".into()),
+        (Path::Proxy, None) => return Err("there is no proxy".to_owned().into()),
         (Path::Proxy, Some(proxy)) => {
             let through = |why: String| format!("the proxy {proxy}: {why}");
             let stream = one.connect(&proxy.host, proxy.port).map_err(through)?;
@@ -49,6 +63,9 @@ pub(super) fn dial(
     ready().map_err(|e: io::Error| e.to_string())?;
     Ok(stream)
 }
+
+/// What sshd says instead of its first words when it has no place (MaxStartups; from 9.8 on also a penalty).
+const SENT_AWAY: [&[u8]; 2] = [b"Exce", b"Not "];
 
 impl Try<'_> {
     fn connect(&self, host: &str, port: u16) -> Result<TcpStream, String> {
@@ -98,22 +115,25 @@ impl Try<'_> {
     }
 
     /// Waits for `SSH-` (RFC 4253 §4.2) without taking it.
-    fn first_words(&self, stream: &TcpStream) -> Result<(), String> {
+    fn first_words(&self, stream: &TcpStream) -> Result<(), Lost> {
         const WORDS: &[u8] = b"SSH-";
+        let full = |why: &str| Lost { why: why.to_owned(), full: true };
         let mut seen = [0; WORDS.len()];
         loop {
             match stream.peek(&mut seen) {
-                Ok(0) => return Err("it closed the connection".into()),
+                Ok(0) => return Err(full("it closed the connection")),
+                Ok(_) if SENT_AWAY.contains(&&seen[..]) => {
+                    return Err(full("it has no place: too many come at once"));
+                }
                 Ok(n) if seen.get(..n) != WORDS.get(..n) => {
-                    return Err(
-                        "what answers is no SSH server: a login page of the network?".into()
-                    );
+                    let why = "what answers is no SSH server: a login page of the network?";
+                    return Err(why.to_owned().into());
                 }
                 Ok(n) if n == WORDS.len() => return Ok(()),
                 // The rest is on its way.
                 Ok(_) => std::thread::sleep(Duration::from_millis(10)),
                 Err(e) if is_pause(&e) => {}
-                Err(e) => return Err(e.to_string()),
+                Err(e) => return Err(e.to_string().into()),
             }
             self.left().map_err(|_| "it accepts and says nothing".to_owned())?;
         }

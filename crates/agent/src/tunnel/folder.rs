@@ -12,6 +12,7 @@ use afield_store::files;
 use anyhow::Context as _;
 
 use super::Places;
+use crate::through_relay::CONTROL;
 
 pub(super) struct Folder {
     state: PathBuf,
@@ -49,6 +50,11 @@ impl Folder {
     pub fn remember(&self, relay: &Name, endpoint: &Endpoint) -> io::Result<()> {
         let json = serde_json::to_vec(endpoint)?;
         files::write_atomic(&self.last_good_path(relay), &json)
+    }
+
+    /// Where the ssh to a relay listens for others of this host.
+    pub fn control(&self, relay: &Name) -> Option<PathBuf> {
+        Some(self.status.parent()?.join(format!("{CONTROL}{relay}")))
     }
 
     fn last_good_path(&self, relay: &Name) -> PathBuf {

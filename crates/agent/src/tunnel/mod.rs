@@ -13,6 +13,7 @@
 pub mod client;
 mod dial;
 mod folder;
+mod unanswered;
 mod watch;
 mod worker;
 

@@ -6,14 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use afield_core::tunnel::ssh::Cause;
 use afield_core::tunnel::{Action, Config, Endpoint, Event, Link, Relay, Status};
 
 use super::client::Client;
-use super::dial::dial;
+use super::dial::{Lost, dial};
 use super::folder::Folder;
+use super::unanswered::unanswered;
+
+/// An open tunnel's connection is looked at this often, which costs nothing on the wire.
+const LOOK: Duration = Duration::from_secs(1);
+/// The same while something waits for an answer.
+const LOOK_CLOSELY: Duration = Duration::from_millis(250);
 
 /// A running loop.
 pub(super) struct Worker {
@@ -78,8 +84,11 @@ struct Loop<'a> {
     /// Connections of tries that got an answer.
     greeted: BTreeMap<Endpoint, TcpStream>,
     client: Option<Client>,
-    /// The address that the client's connection has here.
-    local: Option<SocketAddr>,
+    /// The client's connection: its address here, and the one there.
+    ends: Option<(SocketAddr, SocketAddr)>,
+    /// How often the connection had asked in vain when it was last looked at, and when that was.
+    unanswered: u32,
+    looked: Instant,
     told: Option<Status>,
 }
 
@@ -102,7 +111,9 @@ impl<'a> Loop<'a> {
             tries: BTreeMap::new(),
             greeted: BTreeMap::new(),
             client: None,
-            local: None,
+            ends: None,
+            unanswered: 0,
+            looked: Instant::now(),
             told: None,
         }
     }
@@ -118,12 +129,25 @@ impl<'a> Loop<'a> {
 
     /// The next event; none if the loop is to end.
     fn next(&mut self, messages: &Receiver<Message>) -> Option<Event> {
-        let message = match self.link.wake_at() {
-            Some(at) => match messages.recv_timeout(at.saturating_sub(self.start.elapsed())) {
-                Err(RecvTimeoutError::Timeout) => return Some(Event::Wake),
-                other => other.ok()?,
-            },
-            None => messages.recv().ok()?,
+        let message = loop {
+            let wake = self.link.wake_at().map(|at| self.start + at);
+            let look = self.link.watched().map(|_| self.looked + self.look_again());
+            let received = match [wake, look].into_iter().flatten().min() {
+                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match received {
+                Ok(message) => break message,
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) if wake.is_some_and(|at| at <= Instant::now()) => {
+                    return Some(Event::Wake);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(event) = self.look() {
+                        return Some(event);
+                    }
+                }
+            }
         };
         Some(match message {
             Message::Event(event) => event,
@@ -134,11 +158,28 @@ impl<'a> Loop<'a> {
                 Event::Greeted { round, endpoint }
             }
             Message::NetworkChanged => {
-                let stranded = self.client.is_some() && self.local.is_some_and(is_gone);
+                let stranded =
+                    self.client.is_some() && self.ends.is_some_and(|(here, _)| is_gone(here));
                 Event::NetworkChanged { stranded }
             }
             Message::Stop => return None,
         })
+    }
+
+    fn look_again(&self) -> Duration {
+        match self.unanswered {
+            0 => LOOK,
+            _ => LOOK_CLOSELY,
+        }
+    }
+
+    /// Whether the tunnel's connection still gets answers.
+    fn look(&mut self) -> Option<Event> {
+        self.looked = Instant::now();
+        let (round, (here, there)) = (self.link.watched()?, self.ends?);
+        let times = unanswered(here, there)?;
+        (times != std::mem::replace(&mut self.unanswered, times))
+            .then_some(Event::Unanswered { round, times })
     }
 
     fn act(&mut self, action: Action) {
@@ -187,7 +228,9 @@ impl<'a> Loop<'a> {
         std::thread::spawn(move || {
             let message = match dial(&endpoint, proxy.as_ref(), &given_up) {
                 Ok(stream) => Message::Greeted(round, endpoint, stream),
-                Err(why) => Message::Event(Event::Lost { round, endpoint, why }),
+                Err(Lost { why, full }) => {
+                    Message::Event(Event::Lost { round, endpoint, why, full })
+                }
             };
             let _ = tell.send(message);
         });
@@ -197,12 +240,16 @@ impl<'a> Loop<'a> {
         let Some(stream) = self.greeted.remove(endpoint) else {
             anyhow::bail!("its connection is gone");
         };
-        self.local = stream.local_addr().ok();
+        self.ends = stream.local_addr().and_then(|here| Ok((here, stream.peer_addr()?))).ok();
+        self.unanswered = 0;
         let known_hosts = self.folder.known_hosts(self.config, &self.relay.name)?;
         let tell = self.tell.clone();
         let tell = move |event| drop(tell.send(Message::Event(event)));
-        self.client =
-            Some(Client::start(self.config, &self.relay, &known_hosts, stream, round, tell)?);
+        let control = self.folder.control(&self.relay.name);
+        let (config, relay) = (self.config, &self.relay);
+        let client =
+            Client::start(config, relay, &known_hosts, control.as_deref(), stream, round, tell)?;
+        self.client = Some(client);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! `afield access audit` and `afield access diff`: who may do what where, and what a change does to whom.
+//! `afield access`: who may do what where, what a change does to whom, and certificates for some hours.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -27,6 +27,8 @@ enum AccessCommand {
     Audit(AuditArgs),
     /// Tell who gains or loses what, where, between two Git revisions
     Diff(DiffArgs),
+    /// Sign a short-lived SSH certificate for a person, for what their roles give them
+    Cert(super::cert::CertArgs),
 }
 
 #[derive(Debug, Args)]
@@ -64,11 +66,12 @@ pub fn run(args: &AccessArgs, context: &mut Context) -> CommandResult {
     match &args.command {
         AccessCommand::Audit(args) => write_audit(args, context),
         AccessCommand::Diff(args) => diff(args, context),
+        AccessCommand::Cert(args) => super::cert::run(args, context),
     }
 }
 
 /// Says why a fleet cannot be audited.
-fn unsound(which: &str, findings: &[Finding]) -> Failure {
+pub(super) fn unsound(which: &str, findings: &[Finding]) -> Failure {
     let list = findings.iter().take(20).map(|finding| {
         format!("\n  {}:{}: {} ({})", finding.file, finding.line, finding.message, finding.code)
     });
@@ -78,7 +81,7 @@ fn unsound(which: &str, findings: &[Finding]) -> Failure {
 }
 
 /// Errors of the files from which access is told: with one of them it is not known who was meant.
-fn people_errors(findings: &[Finding]) -> Vec<Finding> {
+pub(super) fn people_errors(findings: &[Finding]) -> Vec<Finding> {
     let about = |finding: &&Finding| {
         let error = finding.severity == afield_core::fleet::Severity::Error;
         error && ["json/users.json", "json/keys.json"].contains(&finding.file.as_str())

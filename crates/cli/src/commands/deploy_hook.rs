@@ -1,5 +1,6 @@
 //! `afield deploy-hook`: asks hosts to rebuild, as the CI of an app's repository does after a push.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -7,13 +8,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use afield_core::deploy_hook::{HookError, Targets, Through, inventory, targets};
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use serde::Serialize;
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure, Outcome};
 
+/// GitHub's events have at most 25 MB.
+const MAX_EVENT: u64 = 32 * 1024 * 1024;
 /// Hosts that are asked at the same time.
 const AT_ONCE: usize = 8;
 /// What `robot` may run on every host.
@@ -128,11 +131,19 @@ fn check(through: &Through, known_hosts: Option<&str>) -> Result<(), Failure> {
 }
 
 fn read_event(args: &DeployHookArgs) -> Result<String, Failure> {
+    let file: Box<dyn std::io::Read> = match args.event.as_os_str() == "-" {
+        true => Box::new(std::io::stdin()),
+        false => {
+            let path = args.event.display();
+            Box::new(File::open(&args.event).with_context(|| path.to_string())?)
+        }
+    };
     let mut bytes = Vec::new();
-    if args.event.as_os_str() == "-" {
-        std::io::stdin().read_to_end(&mut bytes)?;
-    } else {
-        bytes = std::fs::read(&args.event).with_context(|| args.event.display().to_string())?;
+    file.take(MAX_EVENT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_EVENT {
+        let most = MAX_EVENT / 1024 / 1024;
+        return Err(Failure::failed(anyhow!("the event has more than {most} MiB"))
+            .hint("no forge sends that; is it the file of one push?"));
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

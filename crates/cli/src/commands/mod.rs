@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod build;
+pub mod cert;
 pub mod check;
 pub mod completions;
 pub mod configs;

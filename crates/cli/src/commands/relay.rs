@@ -2,11 +2,12 @@
 
 use afield_core::fleet::{Finding, Resolver, Severity};
 use afield_core::ids::Name;
-use afield_core::relay;
+use afield_core::relay::{self, Relay};
 use clap::{Args, Subcommand};
 
 use crate::context::{Context, Folder};
 use crate::exit::{CommandResult, Failure, Outcome};
+use crate::fleet::Project;
 
 /// Arguments of `afield relay`.
 #[derive(Debug, Args)]
@@ -45,15 +46,30 @@ pub fn run(args: &RelayArgs, context: &mut Context) -> CommandResult {
         ))
         .hint(format!("there are: {}", known.join(", "))));
     };
-    let keys = Resolver::new(&folder.fleet).relay_keys();
+    let resolver = Resolver::new(&folder.fleet);
+    let keys = resolver.relay_keys();
+    let settings = Project::settings_if_there(context)?;
+    let user_ca = settings.iter().flat_map(|settings| &settings.access.user_ca);
+    let user_ca: Vec<String> = user_ca.map(|key| key.as_str().to_owned()).collect();
+    let relay = Relay {
+        ports: server.ports.clone(),
+        tunnel: keys.tunnel.clone(),
+        tunneller: keys.tunneller.clone(),
+        reach: settings.map(|settings| settings.relays.hosts_reach).unwrap_or_default(),
+        principals: match user_ca.is_empty() {
+            true => Vec::new(),
+            false => resolver.relay_principals(),
+        },
+        user_ca,
+    };
     if context.out.json() {
         context.out.value(&serde_json::json!({
-            "relay": name, "sshd": relay::sshd_config(&server.ports),
-            "tunnel": keys.tunnel, "tunneller": keys.tunneller,
+            "relay": name, "sshd": relay::sshd_config(&relay),
+            "tunnel": relay.tunnel, "tunneller": relay.tunneller,
+            "user_ca": relay.user_ca, "principals": relay.principals,
         }))?;
     } else {
-        let script = relay::install_script(name, &server.ports, &keys.tunnel, &keys.tunneller);
-        context.out.text(&script)?;
+        context.out.text(&relay::install_script(name, &relay))?;
     }
     Ok(Outcome::Done)
 }

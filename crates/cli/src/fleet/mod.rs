@@ -32,15 +32,18 @@ pub struct Project {
 const MAX_SETTINGS: u64 = 4 * 1024 * 1024;
 
 impl Project {
+    /// What `afield.toml` says, for commands that do without where there is none.
+    pub fn settings_if_there(context: &Context) -> Result<Option<Settings>, Failure> {
+        match settings_dir(&context.fleet_dir()?) {
+            Some(_) => Ok(Some(Self::load(context)?.settings)),
+            None => Ok(None),
+        }
+    }
+
     /// Reads `afield.toml`, which is beside the fleet folder or in it.
     pub fn load(context: &Context) -> Result<Self, Failure> {
         let fleet_dir = context.fleet_dir()?;
-        let beside = fleet_dir.parent().map(Path::to_path_buf);
-        let dir = beside
-            .into_iter()
-            .chain([fleet_dir.clone()])
-            .find(|dir| dir.join("afield.toml").is_file());
-        let Some(dir) = dir else {
+        let Some(dir) = settings_dir(&fleet_dir) else {
             let place = fleet_dir.display();
             return Err(Failure::usage(format!("there is no afield.toml beside {place}")).hint(
                 "it says what to build and where releases go; see examples/field-fleet/afield.toml",
@@ -117,6 +120,11 @@ impl Project {
             _ => flake.to_owned(),
         }
     }
+}
+
+fn settings_dir(fleet_dir: &Path) -> Option<PathBuf> {
+    let places = fleet_dir.parent().into_iter().chain([fleet_dir]);
+    places.map(Path::to_path_buf).find(|dir| dir.join("afield.toml").is_file())
 }
 
 /// The hosts of the fleet folder, which are the files that declare them.

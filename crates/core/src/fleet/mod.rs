@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod audit;
+pub mod certificates;
 mod check;
 pub mod codes;
 pub mod finding;

@@ -6,6 +6,7 @@ use super::access::profile_of;
 use super::model::Fleet;
 use super::render::natural_key;
 use super::resolve::Resolver;
+use crate::certificate::on_relays;
 use crate::ids::UserName;
 
 /// More `permitopen` than this in one line make sshd refuse the key (SSH_AUTHOPT_PERMIT_MAX of OpenSSH).
@@ -34,6 +35,25 @@ pub(super) fn tunnel(fleet: &Fleet) -> Vec<String> {
 /// The person's own options follow, but not those that would take back a restriction. An expiry date is left to sshd,
 /// which keeps to it without hearing from anyone.
 pub(super) fn tunneller(fleet: &Fleet, resolver: &Resolver<'_>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (user, start) in rights(fleet, resolver) {
+        for key in resolver.keys_of(&user).iter() {
+            let own = key.options.iter().filter(|option| restricts(option));
+            let options: String = own.map(|option| format!(",{option}")).collect();
+            lines.push(format!("{start}{options} {} {user}", key.key));
+        }
+    }
+    lines
+}
+
+/// The same for certificates: one line per person, whose keys stand in no file.
+pub(super) fn principals(fleet: &Fleet, resolver: &Resolver<'_>) -> Vec<String> {
+    let rights = rights(fleet, resolver).into_iter();
+    rights.map(|(user, start)| format!("{start} {}", on_relays(&user))).collect()
+}
+
+/// What each person may do on a relay, as options of a line.
+fn rights(fleet: &Fleet, resolver: &Resolver<'_>) -> BTreeMap<UserName, String> {
     let mut ports: BTreeMap<UserName, BTreeSet<u16>> = BTreeMap::new();
     for (host, tunnel) in &fleet.tunnels {
         if tunnel.port.value == 0 || !fleet.hosts.contains_key(host) {
@@ -53,30 +73,21 @@ pub(super) fn tunneller(fleet: &Fleet, resolver: &Resolver<'_>) -> Vec<String> {
             }
         }
     }
-    let mut lines = Vec::new();
-    for (user, ports) in &ports {
-        let keys = resolver.keys_of(user);
-        if keys.is_empty() {
-            continue;
-        }
-        let mut start = vec!["restrict,port-forwarding".to_owned()];
-        match ports.len() > MOST_PORTS {
-            true => start.push("permitopen=\"localhost:*\"".to_owned()),
-            false => {
-                start.extend(ports.iter().map(|port| format!("permitopen=\"localhost:{port}\"")))
+    ports
+        .into_iter()
+        .map(|(user, ports)| {
+            let mut start = vec!["restrict,port-forwarding".to_owned()];
+            match ports.len() > MOST_PORTS {
+                true => start.push("permitopen=\"localhost:*\"".to_owned()),
+                false => start
+                    .extend(ports.iter().map(|port| format!("permitopen=\"localhost:{port}\""))),
             }
-        }
-        if let Some(day) = fleet.expiry(user) {
-            start.push(format!("expiry-time=\"{}\"", day.strftime("%Y%m%d")));
-        }
-        let start = start.join(",");
-        for key in keys.iter() {
-            let own = key.options.iter().filter(|option| restricts(option));
-            let options: String = own.map(|option| format!(",{option}")).collect();
-            lines.push(format!("{start}{options} {} {user}", key.key));
-        }
-    }
-    lines
+            if let Some(day) = fleet.expiry(&user) {
+                start.push(format!("expiry-time=\"{}\"", day.strftime("%Y%m%d")));
+            }
+            (user, start.join(","))
+        })
+        .collect()
 }
 
 /// Whether an option of authorized_keys only ever takes rights away (sshd(8), "AUTHORIZED_KEYS FILE FORMAT").

@@ -186,6 +186,11 @@ impl<'a> Resolver<'a> {
         };
         self.relay_keys.get_or_init(make).clone()
     }
+
+    /// Which certificates may pass through relays, as lines of the principals of `tunneller`.
+    pub fn relay_principals(&self) -> Vec<String> {
+        super::relay_keys::principals(self.fleet, self)
+    }
 }
 
 impl Fleet {

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub enum Kind {
     /// Nothing answered, or the connection ended: the Internet comes and goes.
     Unreachable,
+    /// The relay is there and sends visitors away, because too many come at once.
+    Full,
     /// The relay answered and holds the port for someone else, mostly for this host's own dead connection, which it
     /// gives up within 30 s.
     PortTaken,
@@ -19,8 +21,10 @@ pub enum Kind {
 
 /// The first wait.
 const FIRST: Duration = Duration::from_secs(1);
-/// Without Internet a try costs next to nothing, so that the host is back soon after the line is.
+/// All ways of a relay that does not answer are tried this seldom; between, there are knocks.
 const CAP_UNREACHABLE: Duration = Duration::from_secs(30);
+/// After so many knocks the relay will be away for longer.
+const KNOCKS_FAST: u32 = 20;
 /// While a dead connection of its own may hold the port.
 const CAP_TAKEN: Duration = Duration::from_secs(4);
 /// When it is not given up by then: the relay may be one without Afield's settings, where it takes a quarter of an hour.
@@ -38,12 +42,24 @@ pub fn wait(failures: u32, kind: Kind, random: f64) -> Duration {
         return FIRST.mul_f64(random);
     }
     let cap = match kind {
-        Kind::Unreachable => CAP_UNREACHABLE,
+        Kind::Unreachable | Kind::Full => CAP_UNREACHABLE,
         Kind::PortTaken if failures <= TRIES_TAKEN => CAP_TAKEN,
         Kind::PortTaken => CAP_TAKEN_LONG,
         Kind::Refused => CAP_HOPELESS,
     };
     let full = FIRST.saturating_mul(1 << failures.min(16)).min(cap);
+    full.mul_f64(0.5 + random / 2.0)
+}
+
+/// The wait before the next knock at the way that worked last, after `knocks` of them in vain.
+///
+/// A knock is one packet of 60 bytes, and three more if nobody answers. Where there is no Internet it costs nothing,
+/// and the host is back within a second or two of the line.
+pub fn knock(knocks: u32, random: f64) -> Duration {
+    let full = match knocks < KNOCKS_FAST {
+        true => FIRST,
+        false => FIRST * 3,
+    };
     full.mul_f64(0.5 + random / 2.0)
 }
 
@@ -61,6 +77,7 @@ mod tests {
             (4, Kind::Unreachable, 8_000, 16_000),
             (5, Kind::Unreachable, 15_000, 30_000),
             (u32::MAX, Kind::Unreachable, 15_000, 30_000),
+            (9, Kind::Full, 15_000, 30_000),
             (1, Kind::PortTaken, 1_000, 2_000),
             (12, Kind::PortTaken, 2_000, 4_000),
             (13, Kind::PortTaken, 30_000, 60_000),

@@ -32,6 +32,22 @@ pub struct Config {
     /// After this silence the relay is asked for a sign of life; after three times this it counts as dead.
     #[serde(default = "default_keepalive")]
     pub keepalive: Span,
+    /// Whether the agent asks hub and repository through a relay.
+    #[serde(default)]
+    pub through_relay: ThroughRelay,
+}
+
+/// When the agent goes through a relay to hub and repository.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ThroughRelay {
+    /// After direct attempts failed for a time; also where an older agent's file says nothing.
+    #[default]
+    Auto,
+    /// Straight is not tried: all but SSH is known to be blocked.
+    Always,
+    /// Only straight.
+    Never,
 }
 
 fn default_user() -> String {
@@ -75,6 +91,53 @@ pub struct Forward {
     pub listen: u16,
     /// Port on this host's loopback.
     pub target: u16,
+}
+
+/// A port of a machine that hosts may reach through a relay, as `hub.example.org:443`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Target {
+    /// Name or IPv4 address, as the relay knows it.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl FromStr for Target {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let wrong = || InvalidId {
+            kind: "target",
+            text: text.chars().take(80).collect(),
+            rule: "it is name:port or address:port, as in hub.example.org:443",
+        };
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        match port.parse() {
+            Ok(port) if port > 0 && is_address(host) && !host.contains(':') => {
+                Ok(Self { host: host.into(), port })
+            }
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl TryFrom<String> for Target {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<Target> for String {
+    fn from(target: Target) -> String {
+        target.to_string()
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
 }
 
 /// An HTTP proxy that knows CONNECT, as `host:port` or `http://host:port`.
@@ -158,6 +221,7 @@ impl Config {
             proxy: None,
             connect_timeout: Span::secs(u64::from(tunnel.connect_timeout).clamp(20, 60)),
             keepalive: default_keepalive(),
+            through_relay: ThroughRelay::default(),
         };
         (!config.relays.is_empty()).then_some(config)
     }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backoff::{self, Kind};
 use super::config::Relay;
+use super::doubt::{DOUBT_AFTER, Doubt};
 use super::race::{Endpoint, Known, Path, Race};
 use super::ssh::Cause;
 
@@ -35,10 +36,12 @@ pub enum Event {
     Resolved { name: String, addresses: Vec<IpAddr> },
     /// A try got an SSH server's first words.
     Greeted { round: u64, endpoint: Endpoint },
-    /// A try failed.
-    Lost { round: u64, endpoint: Endpoint, why: String },
+    /// A try failed. `full`: the relay is there, and sent it away since too many come at once.
+    Lost { round: u64, endpoint: Endpoint, why: String, full: bool },
     /// OpenSSH has opened all ports.
     Opened { round: u64 },
+    /// So many times the connection of an open tunnel has sent the same again, and heard nothing; 0 if it did hear.
+    Unanswered { round: u64, times: u32 },
     /// OpenSSH ended.
     Ended { round: u64, cause: Cause },
     /// Addresses or routes changed, or the clock jumped, as it does after a sleep. `stranded`: the connection's own
@@ -84,7 +87,7 @@ enum Phase {
     Waiting { until: Duration },
     Racing(Race),
     Starting { endpoint: Endpoint, until: Duration, race: Race },
-    Up { endpoint: Endpoint, since: Duration },
+    Up { endpoint: Endpoint, since: Duration, doubt: Option<Doubt> },
 }
 
 /// One relay's tunnel.
@@ -96,6 +99,9 @@ pub struct Link {
     phase: Phase,
     round: u64,
     failures: u32,
+    /// Before this time only the way that worked last is knocked at.
+    full_round_at: Duration,
+    knocks: u32,
     why: Option<String>,
     restarted: Option<Duration>,
     last_good: Option<Endpoint>,
@@ -121,6 +127,8 @@ impl Link {
             phase: Phase::Waiting { until: Duration::ZERO },
             round: 0,
             failures: 0,
+            full_round_at: Duration::ZERO,
+            knocks: 0,
             why: None,
             restarted: None,
             last_good,
@@ -136,12 +144,11 @@ impl Link {
             Event::Greeted { round, endpoint } if round == self.round => {
                 self.greeted(endpoint, now)
             }
-            Event::Lost { round, endpoint, why } if round == self.round => {
-                let Phase::Racing(race) = &mut self.phase else {
-                    return Vec::new();
-                };
-                race.lost(&endpoint, why);
-                self.race_on(now, random)
+            Event::Lost { round, endpoint, why, full } if round == self.round => {
+                self.lost(&endpoint, why, full, now, random)
+            }
+            Event::Unanswered { round, times } if round == self.round => {
+                self.unanswered(times, now, random)
             }
             Event::Opened { round } if round == self.round => self.opened(now),
             Event::Ended { round, cause } if round == self.round => self.ended(cause, now, random),
@@ -149,6 +156,7 @@ impl Link {
             Event::Greeted { .. }
             | Event::Lost { .. }
             | Event::Opened { .. }
+            | Event::Unanswered { .. }
             | Event::Ended { .. } => Vec::new(),
         }
     }
@@ -158,8 +166,13 @@ impl Link {
         match &self.phase {
             Phase::Waiting { until } | Phase::Starting { until, .. } => Some(*until),
             Phase::Racing(race) => race.wake_at(),
-            Phase::Up { .. } => None,
+            Phase::Up { doubt, .. } => doubt.as_ref().and_then(Doubt::wake_at),
         }
+    }
+
+    /// The round of an open tunnel, whose connection is to be watched for [`Event::Unanswered`].
+    pub fn watched(&self) -> Option<u64> {
+        matches!(self.phase, Phase::Up { .. }).then_some(self.round)
     }
 
     /// How it is doing.
@@ -184,13 +197,20 @@ impl Link {
                 actions.extend(self.ended(cause, now, random));
                 actions
             }
+            Phase::Up { doubt: Some(_), .. } => self.doubt_on(now, random),
             Phase::Waiting { .. } | Phase::Starting { .. } | Phase::Up { .. } => Vec::new(),
         }
     }
 
     fn begin(&mut self, now: Duration) -> Vec<Action> {
         self.round += 1;
-        let (race, names) = Race::new(&self.known(), now);
+        let (race, names) = match &self.last_good {
+            Some(endpoint) if now < self.full_round_at => {
+                self.knocks = self.knocks.saturating_add(1);
+                (Race::knock(endpoint.clone(), now), Vec::new())
+            }
+            _ => Race::new(&self.known(), now),
+        };
         self.phase = Phase::Racing(race);
         let mut actions: Vec<Action> = names.into_iter().map(Action::Resolve).collect();
         // A relay whose names are all unknown so far has nothing to try yet, which is not yet a failure.
@@ -205,8 +225,33 @@ impl Link {
         };
         if race.is_over() {
             let why = race.why();
-            actions.extend(self.fail(Kind::Unreachable, why, now, random));
+            actions.extend(match (race.is_full(), race.is_knock()) {
+                (true, _) => self.fail(Kind::Full, why, now, random),
+                (false, true) => self.knock_again(now, random),
+                (false, false) => self.fail(Kind::Unreachable, why, now, random),
+            });
         }
+        actions
+    }
+
+    fn lost(
+        &mut self,
+        endpoint: &Endpoint,
+        why: String,
+        full: bool,
+        now: Duration,
+        random: f64,
+    ) -> Vec<Action> {
+        let race = match &mut self.phase {
+            Phase::Racing(race) | Phase::Up { doubt: Some(Doubt { race, .. }), .. } => race,
+            Phase::Waiting { .. } | Phase::Starting { .. } | Phase::Up { .. } => return Vec::new(),
+        };
+        race.lost(endpoint, why);
+        if full {
+            race.sent_away();
+        }
+        let mut actions = self.race_on(now, random);
+        actions.extend(self.doubt_on(now, random));
         actions
     }
 
@@ -239,6 +284,12 @@ impl Link {
     }
 
     fn greeted(&mut self, endpoint: Endpoint, now: Duration) -> Vec<Action> {
+        if let Phase::Up { doubt: Some(doubt), .. } = &mut self.phase {
+            return match doubt.greeted(endpoint.clone(), now) {
+                true => vec![Action::Drop { but: Some(endpoint) }],
+                false => Vec::new(),
+            };
+        }
         let phase = std::mem::replace(&mut self.phase, Phase::Waiting { until: now });
         let Phase::Racing(race) = phase else {
             self.phase = phase;
@@ -260,8 +311,9 @@ impl Link {
             return Vec::new();
         };
         let endpoint = endpoint.clone();
-        self.phase = Phase::Up { endpoint: endpoint.clone(), since: now };
+        self.phase = Phase::Up { endpoint: endpoint.clone(), since: now, doubt: None };
         self.why = None;
+        self.knocks = 0;
         let new = self.last_good.as_ref() != Some(&endpoint);
         self.last_good = Some(endpoint.clone());
         new.then_some(Action::Remember(endpoint)).into_iter().collect()
@@ -280,9 +332,13 @@ impl Link {
             Phase::Starting { endpoint, .. } => {
                 self.fail(cause.kind(), format!("{endpoint}: {cause}"), now, random)
             }
-            Phase::Up { endpoint, since } => {
-                let held = now.saturating_sub(since) >= HELD;
-                self.failures = if held { 0 } else { self.failures };
+            Phase::Up { endpoint, since, doubt: Some(doubt) } => {
+                self.why = Some(format!("{endpoint}: {cause}"));
+                self.held(since, now);
+                self.after_doubt(doubt, now, random)
+            }
+            Phase::Up { endpoint, since, doubt: None } => {
+                let held = self.held(since, now);
                 let why = format!("{endpoint}: {cause}");
                 match held {
                     true => self.pause(cause.kind(), why, now, random),
@@ -296,6 +352,95 @@ impl Link {
         }
     }
 
+    /// Whether a tunnel was a good one; then failures count from the beginning.
+    fn held(&mut self, since: Duration, now: Duration) -> bool {
+        let held = now.saturating_sub(since) >= HELD;
+        self.failures = if held { 0 } else { self.failures };
+        held
+    }
+
+    fn unanswered(&mut self, times: u32, now: Duration, random: f64) -> Vec<Action> {
+        let Phase::Up { endpoint, doubt, .. } = &mut self.phase else {
+            return Vec::new();
+        };
+        match doubt {
+            None if times < DOUBT_AFTER => return Vec::new(),
+            None => *doubt = Some(Doubt::new(endpoint.clone(), times, now)),
+            // It was answered, and the people whose sessions go over it notice nothing.
+            Some(known) if times < known.times => {
+                *doubt = None;
+                return vec![Action::Drop { but: None }];
+            }
+            Some(known) => known.times = times,
+        }
+        self.doubt_on(now, random)
+    }
+
+    /// What is due while the connection is in doubt.
+    fn doubt_on(&mut self, now: Duration, random: f64) -> Vec<Action> {
+        let Phase::Up { endpoint, since, doubt: Some(doubt) } = &self.phase else {
+            return Vec::new();
+        };
+        if let Some(winner) = doubt.verdict(now).cloned() {
+            self.why = Some(format!("{endpoint}: it answers no more, and a new connection does"));
+            self.held(*since, now);
+            let mut actions = vec![Action::End];
+            actions.extend(self.start(winner, now));
+            return actions;
+        }
+        let another = doubt.again.is_some_and(|again| again <= now);
+        // By turns the way of the connection itself, and all.
+        let full = (another && doubt.rounds % 2 == 1).then(|| Race::new(&self.known(), now));
+        let round = self.round;
+        let Phase::Up { endpoint, doubt: Some(doubt), .. } = &mut self.phase else {
+            return Vec::new();
+        };
+        let mut actions = Vec::new();
+        if another {
+            let knock = || (Race::knock(endpoint.clone(), now), Vec::new());
+            let (race, names) = full.unwrap_or_else(knock);
+            doubt.restart(race);
+            actions.extend(names.into_iter().map(Action::Resolve));
+        }
+        if !doubt.is_proven() && doubt.again.is_none() {
+            let tries = doubt.race.advance(now).into_iter();
+            actions.extend(tries.map(|endpoint| Action::Try { round, endpoint }));
+            if doubt.race.is_over() {
+                doubt.again = Some(now + backoff::knock(doubt.rounds, random));
+            }
+        }
+        actions
+    }
+
+    /// OpenSSH has ended by itself, and other ways are being tried already.
+    fn after_doubt(&mut self, doubt: Doubt, now: Duration, random: f64) -> Vec<Action> {
+        if let Some(winner) = doubt.proven().cloned() {
+            return self.start(winner, now);
+        }
+        self.full_round_at = now;
+        match doubt.again {
+            Some(until) => {
+                self.phase = Phase::Waiting { until };
+                Vec::new()
+            }
+            None => {
+                self.phase = Phase::Racing(doubt.race);
+                self.race_on(now, random)
+            }
+        }
+    }
+
+    /// Gives a connection that stands to OpenSSH.
+    fn start(&mut self, endpoint: Endpoint, now: Duration) -> Vec<Action> {
+        self.round += 1;
+        let (race, names) = Race::new(&self.known(), now);
+        let until = now + self.start_within;
+        self.phase = Phase::Starting { endpoint: endpoint.clone(), until, race };
+        let mut actions: Vec<Action> = names.into_iter().map(Action::Resolve).collect();
+        actions.push(Action::Start { round: self.round, endpoint });
+        actions
+    }
+
     fn fail(&mut self, kind: Kind, why: String, now: Duration, random: f64) -> Vec<Action> {
         self.failures = self.failures.saturating_add(1);
         self.pause(kind, why, now, random)
@@ -305,7 +450,20 @@ impl Link {
         self.round += 1;
         self.why = Some(why);
         let until = now + backoff::wait(self.failures, kind, random);
-        self.phase = Phase::Waiting { until };
+        self.full_round_at = until;
+        match (kind, &self.last_good) {
+            (Kind::Unreachable, Some(_)) => self.knock_again(now, random),
+            _ => {
+                self.phase = Phase::Waiting { until };
+                vec![Action::Drop { but: None }]
+            }
+        }
+    }
+
+    fn knock_again(&mut self, now: Duration, random: f64) -> Vec<Action> {
+        self.round += 1;
+        let knock = now + backoff::knock(self.knocks, random);
+        self.phase = Phase::Waiting { until: knock.min(self.full_round_at) };
         vec![Action::Drop { but: None }]
     }
 
@@ -325,9 +483,13 @@ impl Link {
             | Phase::Up { .. } => {}
         }
         let mut actions = match &self.phase {
-            Phase::Starting { .. } | Phase::Up { .. } => vec![Action::End],
+            Phase::Starting { .. } | Phase::Up { .. } => {
+                vec![Action::Drop { but: None }, Action::End]
+            }
             Phase::Waiting { .. } | Phase::Racing(_) => vec![Action::Drop { but: None }],
         };
+        self.full_round_at = now;
+        self.knocks = 0;
         self.restarted = Some(now);
         self.failures = 0;
         actions.extend(self.begin(now));

@@ -6,8 +6,10 @@
 
 pub mod backoff;
 pub mod config;
+mod doubt;
 pub mod link;
 pub mod race;
+pub mod reach;
 pub mod ssh;
 
 pub use config::{Config, Forward, Relay};

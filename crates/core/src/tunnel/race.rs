@@ -14,6 +14,9 @@ const HEAD_START: Duration = Duration::from_millis(300);
 const HEAD_START_LAST_GOOD: Duration = Duration::from_millis(1500);
 /// A relay that has not sent its first words by then loses.
 pub const TRY_FOR: Duration = Duration::from_secs(10);
+/// A knock is given up sooner, so that the next one finds a line that has come back meanwhile: the kernel asks again
+/// after 1, 2 and 4 s.
+const KNOCK_FOR: Duration = Duration::from_secs(4);
 /// A name that is not resolved by then counts as unknown.
 const RESOLVE_FOR: Duration = Duration::from_secs(10);
 
@@ -61,6 +64,8 @@ pub(super) struct Race {
     names_until: Duration,
     next_at: Duration,
     last_good: Option<Endpoint>,
+    try_for: Duration,
+    full: bool,
 }
 
 /// What a race knows beforehand.
@@ -85,8 +90,40 @@ impl Race {
             names_until: now + RESOLVE_FOR,
             next_at: now,
             last_good: known.last_good.cloned(),
+            try_for: TRY_FOR,
+            full: false,
         };
         (race, names)
+    }
+
+    /// A round of one way, which costs next to nothing.
+    pub fn knock(endpoint: Endpoint, now: Duration) -> Self {
+        Self {
+            queue: [endpoint.clone()].into(),
+            open: BTreeMap::new(),
+            spent: BTreeMap::new(),
+            names: BTreeSet::new(),
+            names_until: now,
+            next_at: now,
+            last_good: Some(endpoint),
+            try_for: KNOCK_FOR,
+            full: false,
+        }
+    }
+
+    /// Whether this is a round of one way only.
+    pub fn is_knock(&self) -> bool {
+        self.try_for == KNOCK_FOR
+    }
+
+    /// Whether the relay itself sent somebody away because too many come at once.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// The relay is there, and has no place at the moment.
+    pub fn sent_away(&mut self) {
+        self.full = true;
     }
 
     /// The ways that it is time to try now.
@@ -94,7 +131,7 @@ impl Race {
         let late: Vec<Endpoint> =
             self.open.iter().filter(|(_, until)| **until <= now).map(|(e, _)| e.clone()).collect();
         for endpoint in late {
-            self.lost(&endpoint, format!("no answer within {} s", TRY_FOR.as_secs()));
+            self.lost(&endpoint, format!("no answer within {} s", self.try_for.as_secs()));
         }
         if self.names_until <= now {
             for name in std::mem::take(&mut self.names) {
@@ -111,7 +148,7 @@ impl Race {
                 false => HEAD_START,
             };
             self.next_at = now + head_start;
-            self.open.insert(endpoint.clone(), now + TRY_FOR);
+            self.open.insert(endpoint.clone(), now + self.try_for);
             started.push(endpoint);
         }
         started
@@ -150,6 +187,7 @@ impl Race {
 
     /// Takes up again what a winner that came to nothing had pushed aside.
     pub fn resume(&mut self, known: &Known<'_>, now: Duration) {
+        self.try_for = TRY_FOR;
         self.open.clear();
         self.next_at = now;
         self.refill(known);

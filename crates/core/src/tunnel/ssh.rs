@@ -16,7 +16,14 @@ pub fn known_hosts(config: &Config) -> String {
 
 /// Arguments for a tunnel to `relay` over a connection that stands already: OpenSSH finds it on its standard input
 /// and output (`ProxyCommand=-`). Nothing of the machine's own ssh configuration is read.
-pub fn arguments(config: &Config, relay: &Relay, known_hosts: &str) -> Vec<String> {
+///
+/// `control`: where it listens for other processes of this host that want a connection over the relay.
+pub fn arguments(
+    config: &Config,
+    relay: &Relay,
+    known_hosts: &str,
+    control: Option<&str>,
+) -> Vec<String> {
     let mut arguments: Vec<String> = ["-F", "none", "-N", "-T"].map(String::from).into();
     let options = [
         "ProxyCommand=-".to_owned(),
@@ -40,6 +47,12 @@ pub fn arguments(config: &Config, relay: &Relay, known_hosts: &str) -> Vec<Strin
     ];
     for option in options {
         arguments.extend(["-o".to_owned(), option]);
+    }
+    if let Some(control) = control {
+        let path = format!("ControlPath=\"{control}\"");
+        for option in ["ControlMaster=yes".to_owned(), path, "ControlPersist=no".into()] {
+            arguments.extend(["-o".to_owned(), option]);
+        }
     }
     for forward in &config.forwards {
         let forward = format!("{}:localhost:{}", forward.listen, forward.target);
@@ -222,7 +235,8 @@ mod tests {
         )
         .unwrap();
         assert_eq!(known_hosts(&config), "afield-relay-bru ssh-ed25519 AAAA\n");
-        let arguments = arguments(&config, &config.relays[0], "/var/lib/x/known_hosts").join(" ");
+        let arguments =
+            arguments(&config, &config.relays[0], "/var/lib/x/known_hosts", None).join(" ");
         assert!(arguments.starts_with("-F none -N -T -o ProxyCommand=- "));
         assert!(arguments.ends_with("-R 2001:localhost:22 -R 12001:localhost:10050 -l tunnel bru"));
         for option in [

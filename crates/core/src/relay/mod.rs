@@ -5,6 +5,7 @@
 //! `authorized_keys`; what no key may do stands here. Either alone keeps the account from a shell.
 
 use crate::ids::Name;
+use crate::tunnel::config::Target;
 
 /// Where sshd looks for the keys of both accounts.
 pub const KEYS_FOLDER: &str = "/etc/ssh/authorized_keys.d";
@@ -12,6 +13,14 @@ pub const KEYS_FOLDER: &str = "/etc/ssh/authorized_keys.d";
 pub const SSHD_FILE: &str = "/etc/ssh/sshd_config.d/10-afield-relay.conf";
 /// The file with the kernel's settings of [`install_script`].
 pub const SYSCTL_FILE: &str = "/etc/sysctl.d/60-afield-relay.conf";
+/// The file of [`NEWEST_TUNNEL`] on a relay that is not NixOS.
+pub const NEWEST_FILE: &str = "/etc/ssh/afield-newest-tunnel";
+/// Frees the ports of a host that comes again; PAM runs it.
+pub const NEWEST_TUNNEL: &str = include_str!("newest-tunnel.sh");
+/// Keys that sign short-lived certificates of people, one a line.
+pub const CA_FILE: &str = "/etc/ssh/afield_user_ca.pub";
+/// Which certificates count for an account: a file for each.
+pub const PRINCIPALS_FOLDER: &str = "/etc/ssh/authorized_principals.d";
 /// Retransmissions after which the kernel gives up a connection: 6 are 25 s (tcp(7), tcp_retries2).
 ///
 /// sshd's own keepalive is not enough: each visitor of a forwarded port puts it off (seen with OpenSSH 9.2), so that
@@ -21,15 +30,32 @@ pub const TCP_RETRIES: u8 = 6;
 /// Ports of a relay that names none (spec "fleet folder" §3).
 pub const DEFAULT_PORTS: [u16; 3] = [22, 80, 443];
 
-/// A piece of sshd_config(5) for a relay that listens on these ports.
+/// What a relay is told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Relay {
+    /// Ports of its sshd.
+    pub ports: Vec<u16>,
+    /// Lines of the account `tunnel`: who may listen.
+    pub tunnel: Vec<String>,
+    /// Lines of the account `tunneller`: who may pass.
+    pub tunneller: Vec<String>,
+    /// Hub and repository, which hosts may reach through it.
+    pub reach: Vec<Target>,
+    /// Keys that sign certificates of people, `type base64`; none: no certificate counts.
+    pub user_ca: Vec<String>,
+    /// Lines of `tunneller`'s principals: which certificates may pass.
+    pub principals: Vec<String>,
+}
+
+/// A piece of sshd_config(5) for a relay.
 ///
 /// It is to be read before the machine's own settings, since the first value counts. Other accounts keep what they
 /// have.
-pub fn sshd_config(ports: &[u16]) -> String {
+pub fn sshd_config(relay: &Relay) -> String {
     let mut text = String::from(
         "# A relay of Afield; see `afield relay config --help`. Changes here are lost.\n",
     );
-    for port in ports {
+    for port in &relay.ports {
         text.push_str(&format!("Port {port}\n"));
     }
     text.push_str(
@@ -40,9 +66,21 @@ PerSourceMaxStartups 50
 LoginGraceTime 60
 ",
     );
-    for (user, forwarding, other) in
-        [("tunnel", "remote", "PermitOpen none"), ("tunneller", "local", "PermitListen none")]
-    {
+    let reach: Vec<String> = relay.reach.iter().map(Target::to_string).collect();
+    let (both, open) = match reach.is_empty() {
+        true => ("remote", "none".to_owned()),
+        false => ("yes", reach.join(" ")),
+    };
+    let certificates = match relay.user_ca.is_empty() {
+        true => String::new(),
+        false => format!(
+            "\n    TrustedUserCAKeys {CA_FILE}\n    AuthorizedPrincipalsFile {PRINCIPALS_FOLDER}/%u"
+        ),
+    };
+    for (user, forwarding, other) in [
+        ("tunnel", both, format!("PermitOpen {open}")),
+        ("tunneller", "local", format!("PermitListen none{certificates}")),
+    ] {
         text.push_str(&format!(
             "
 Match User {user}
@@ -73,15 +111,10 @@ Match User {user}
 
 /// Makes a plain Debian or Ubuntu a relay, or brings one up to date: a shell script for root, to be piped into
 /// `ssh root@relay sh`. Twice does the same as once; nothing is put in place that `sshd -t` does not accept.
-pub fn install_script(
-    relay: &Name,
-    ports: &[u16],
-    tunnel: &[String],
-    tunneller: &[String],
-) -> String {
+pub fn install_script(name: &Name, relay: &Relay) -> String {
     let mut script = format!(
         "#!/bin/sh
-# Makes this machine the relay {relay}. Written by `afield relay config {relay}`.
+# Makes this machine the relay {name}. Written by `afield relay config {name}`.
 set -eu
 umask 022
 for user in tunnel tunneller; do
@@ -89,7 +122,7 @@ for user in tunnel tunneller; do
   # No password, but not locked either: a locked account is refused without PAM.
   usermod --password '*' \"$user\"
 done
-mkdir -p {KEYS_FOLDER} /etc/ssh/sshd_config.d /etc/sysctl.d
+mkdir -p {KEYS_FOLDER} {PRINCIPALS_FOLDER} /etc/ssh/sshd_config.d /etc/sysctl.d
 grep -qsi '^[[:space:]]*include[[:space:]].*/etc/ssh/sshd_config.d/' /etc/ssh/sshd_config || {{
   echo 'afield: /etc/ssh/sshd_config does not include /etc/ssh/sshd_config.d/*.conf; add that as its first line' >&2
   exit 1
@@ -97,25 +130,45 @@ grep -qsi '^[[:space:]]*include[[:space:]].*/etc/ssh/sshd_config.d/' /etc/ssh/ss
 "
     );
     for (path, lines) in [
-        (format!("{KEYS_FOLDER}/tunnel"), tunnel.join("\n")),
-        (format!("{KEYS_FOLDER}/tunneller"), tunneller.join("\n")),
-        (SSHD_FILE.to_owned(), sshd_config(ports)),
+        (format!("{KEYS_FOLDER}/tunnel"), relay.tunnel.join("\n")),
+        (format!("{KEYS_FOLDER}/tunneller"), relay.tunneller.join("\n")),
+        (format!("{PRINCIPALS_FOLDER}/tunneller"), relay.principals.join("\n")),
+        (CA_FILE.to_owned(), relay.user_ca.join("\n")),
+        (NEWEST_FILE.to_owned(), NEWEST_TUNNEL.to_owned()),
+        (SSHD_FILE.to_owned(), sshd_config(relay)),
     ] {
         let text = lines.trim_end();
         script.push_str(&format!("cat >{path}.new <<'AFIELD_END'\n{text}\nAFIELD_END\n"));
     }
     script.push_str(&format!(
-        "# The keys count from here on, for each new connection. sshd does not look again at those that stand: if a key is
-# gone, all connections of its account end, and whoever may still come is back within seconds.
-keys() {{ grep -o 'AAAA[A-Za-z0-9+/=]*' \"$1\" 2>/dev/null | sort -u; }}
-for user in tunnel tunneller; do
-  file={KEYS_FOLDER}/$user
-  keys \"$file\" >\"$file.before\" || true
-  mv \"$file.new\" \"$file\"
-  keys \"$file\" >\"$file.after\" || true
-  if [ -n \"$(comm -23 \"$file.before\" \"$file.after\")\" ]; then pkill -KILL -u \"$user\" || true; fi
-  rm \"$file.before\" \"$file.after\"
-done
+        "# What counts from here on counts for each new connection. sshd does not look again at those that stand: if
+# somebody may do less than before, all connections of the account end, and whoever may still come is back within
+# seconds.
+rights() {{
+  cat \"$1\" 2>/dev/null | awk '
+    /^restrict/ {{
+      who = $0; sub(/^[^ ]* /, \"\", who); print \"key\", who
+      n = split($1, each, \",\"); for (i = 1; i <= n; i++) print each[i], who
+      next
+    }}
+    {{ print }}' | sort -u
+}}
+put() {{
+  rights \"$2\" >\"$2.before\"
+  mv \"$2.new\" \"$2\"
+  rights \"$2\" >\"$2.after\"
+  less=$(comm -23 \"$2.before\" \"$2.after\")
+  rm \"$2.before\" \"$2.after\"
+  if [ -n \"$less\" ]; then pkill -KILL -u \"$1\" || true; fi
+}}
+put tunnel {KEYS_FOLDER}/tunnel
+put tunneller {KEYS_FOLDER}/tunneller
+put tunneller {PRINCIPALS_FOLDER}/tunneller
+put tunneller {CA_FILE}
+mv {NEWEST_FILE}.new {NEWEST_FILE}
+if [ -e /etc/pam.d/sshd ] && ! grep -q {NEWEST_FILE} /etc/pam.d/sshd; then
+  echo 'session optional pam_exec.so quiet type=open_session /bin/sh {NEWEST_FILE}' >>/etc/pam.d/sshd
+fi
 if [ -e {SSHD_FILE} ]; then cp {SSHD_FILE} {SSHD_FILE}.old; fi
 mv {SSHD_FILE}.new {SSHD_FILE}
 if ! sshd -t; then
@@ -140,7 +193,7 @@ mod tests {
 
     #[test]
     fn both_accounts_can_only_forward_and_only_one_way() {
-        let text = sshd_config(&[22, 443]);
+        let text = sshd_config(&Relay { ports: vec![22, 443], ..Relay::default() });
         assert!(
             text.contains("Port 22\nPort 443\nMaxStartups")
                 || text.contains("Port 22\nPort 443\n#")
@@ -168,7 +221,8 @@ mod tests {
         let keys = vec![
             "restrict,port-forwarding,permitlisten=\"2001\" ssh-ed25519 AAAA tunnel@a'b".to_owned(),
         ];
-        let script = install_script(&"relay-bru".parse().unwrap(), &[22], &keys, &[]);
+        let relay = Relay { ports: vec![22], tunnel: keys.clone(), ..Relay::default() };
+        let script = install_script(&"relay-bru".parse().unwrap(), &relay);
         let file = "cat >/etc/ssh/authorized_keys.d/tunnel.new <<'AFIELD_END'\n";
         let (_, rest) = script.split_once(file).unwrap();
         assert_eq!(rest.split_once("\nAFIELD_END\n").unwrap().0, keys[0]);

@@ -96,7 +96,7 @@ impl SshRelay {
         command.arg(folder).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.sshd = Some(self.net.enter(|| command.spawn().unwrap()));
         let up = || self.net.enter(|| connect(22)).is_some();
-        wait_for("sshd of a relay", Duration::from_secs(20), up);
+        wait_for("sshd of a relay", Duration::from_secs(60), up);
     }
 
     /// Kills sshd and all connections, as a power cut does.

@@ -63,7 +63,12 @@ pub struct Server {
 impl Server {
     /// Serves a folder.
     pub fn start(folder: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at(folder, "127.0.0.1:0")
+    }
+
+    /// The same on this address of the network that the calling thread is in.
+    pub fn start_at(folder: &Path, address: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (folder, for_thread) = (folder.to_owned(), Arc::clone(&shared));

@@ -37,7 +37,7 @@ pub fn relay_script(who: Who, key: &SshKey) -> String {
     // Spec "fleet folder" §2 and §3.
     format!(
         "set -e
-useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin tunnel
+getent passwd tunnel || useradd --system --home-dir /nonexistent --shell /usr/sbin/nologin tunnel
 usermod --password '*' tunnel
 mkdir -p /etc/ssh/authorized_keys.d
 echo '{line}' >/etc/ssh/authorized_keys.d/tunnel

@@ -43,10 +43,60 @@ let
       RestrictAddressFamilies = [ "AF_INET" "AF_INET6" "AF_UNIX" ];
     };
   };
+
+  # What the agent's tunnel is told until host data says it, and if the agent can apply none.
+  told = pkgs.writeText "tunnel.json" (builtins.toJSON {
+    key = toString system.private_key;
+    connect_timeout = "60s";
+    relays = lib.mapAttrsToList (name: relay: {
+      inherit name;
+      inherit (relay) addresses ports;
+      host_key = relay.public_key;
+    }) cfg.relay_servers;
+    forwards = map (forward: {
+      listen = port forward;
+      target = forward.forwarded_port;
+    }) (lib.attrValues own.reverse_tunnels);
+  });
+  # A wrong value fails here, in the build.
+  checked = pkgs.runCommand "tunnel.json" { } ''
+    ${config.afield.package}/bin/afield-agent tunnel --check --tunnel-config ${told}
+    cp ${told} $out
+  '';
+  agentUnit = {
+    description = "Tunnels to the relays";
+    wantedBy = [ "multi-user.target" ];
+    after = [ "network.target" "afield-private-key.service" ];
+    wants = [ "afield-private-key.service" ];
+    unitConfig.StartLimitIntervalSec = 0;
+    stopIfChanged = false;
+    path = [ pkgs.openssh ];
+    serviceConfig = {
+      ExecStart = "${config.afield.package}/bin/afield-agent tunnel --tunnel-config /var/lib/afield-access/tunnel.json --tunnel-config ${checked}";
+      User = "tunnel";
+      Group = "tunnel";
+      StateDirectory = "afield-tunnel";
+      # The agent finds the tunnels' control sockets here, to reach the hub through a relay.
+      RuntimeDirectory = "afield-tunnel";
+      Restart = "always";
+      RestartSec = 5;
+      # The tunnel is what saves a host that is out of memory.
+      OOMScoreAdjust = -900;
+      NoNewPrivileges = true;
+      ProtectSystem = "strict";
+      ProtectHome = true;
+      PrivateTmp = true;
+      PrivateDevices = true;
+      # Netlink tells that the network changed.
+      RestrictAddressFamilies = [ "AF_INET" "AF_INET6" "AF_UNIX" "AF_NETLINK" ];
+    };
+  };
 in
 {
   config = lib.mkMerge [
-    (lib.mkIf inUse {
+    (lib.mkIf (inUse && config.afield.enable) { systemd.services.afield-tunnel = agentUnit; })
+    # Without the agent's package, OpenSSH alone.
+    (lib.mkIf (inUse && !config.afield.enable) {
       systemd.services = lib.mapAttrs' (name: relay: lib.nameValuePair "afield-tunnel-${name}" (unit name relay)) cfg.relay_servers;
     })
     {

@@ -74,9 +74,10 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct TunnelArgs {
-    /// Relays and ports, as host data writes them; read again when it changes. TOML if its name says so.
-    #[arg(long, value_name = "FILE", default_value = "/var/lib/afield/tunnel.json")]
-    tunnel_config: PathBuf,
+    /// Relays and ports, as host data writes them; read again when it changes. TOML if its name says so. Given more than
+    /// once, the first that is there counts.
+    #[arg(long, value_name = "FILE", default_value = "/var/lib/afield-access/tunnel.json")]
+    tunnel_config: Vec<PathBuf>,
     /// The tunnel's own folder: pinned keys, and the ways that worked last.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/afield-tunnel")]
     tunnel_state: PathBuf,
@@ -250,12 +251,14 @@ fn check_config(cli: &Cli, file: &Path) -> anyhow::Result<ExitCode> {
 
 fn run_tunnel(args: &TunnelArgs) -> anyhow::Result<ExitCode> {
     if args.check {
-        tunnel::read_config(&args.tunnel_config)?;
-        println!("{}: in order", args.tunnel_config.display());
+        for path in &args.tunnel_config {
+            tunnel::read_config(path)?;
+            println!("{}: in order", path.display());
+        }
         return Ok(ExitCode::SUCCESS);
     }
     tunnel::run(&tunnel::Places {
-        config: args.tunnel_config.clone(),
+        configs: args.tunnel_config.clone(),
         state: args.tunnel_state.clone(),
         status: args.tunnel_status.clone(),
     })?;

@@ -52,7 +52,7 @@ impl Ways {
         let kept = files::read_limited(&memory, MAX_MEMORY).ok();
         let straight = kept.and_then(|kept| serde_json::from_slice(&kept).ok());
         Arc::new(Self {
-            tunnel_config: own("tunnel.json"),
+            tunnel_config: config.inside(Path::new("/var/lib/afield-access/tunnel.json")),
             controls: config.inside(Path::new("/run/afield-tunnel")),
             memory,
             after: config.through_relay_after.duration(),

@@ -11,7 +11,7 @@ use afield_testkit::fleet::Fleet;
 use afield_testkit::host::{Host, key};
 use afield_testkit::net::{Net, wait_for};
 use afield_testkit::relay::SshRelay;
-use afield_testkit::server::Server;
+use afield_testkit::server::{Lie, Server};
 use afield_testkit::system::{Contract, System};
 use serde_json::{Value, json};
 
@@ -67,15 +67,15 @@ impl Bed {
             "forwards": [{"listen": 2001, "target": 22}],
         });
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        fs::create_dir_all(self.host.path("var/lib/afield")).unwrap();
-        fs::write(self.host.path("var/lib/afield/tunnel.json"), config.to_string()).unwrap();
+        fs::create_dir_all(self.host.path("var/lib/afield-access")).unwrap();
+        fs::write(self.host.path("var/lib/afield-access/tunnel.json"), config.to_string()).unwrap();
     }
 
     fn start_tunnel(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_afield-agent"));
         command.arg("tunnel");
         for (option, path) in [
-            ("--tunnel-config", "var/lib/afield/tunnel.json"),
+            ("--tunnel-config", "var/lib/afield-access/tunnel.json"),
             ("--tunnel-state", "var/lib/afield-tunnel"),
             ("--tunnel-status", "run/afield-tunnel/status.json"),
         ] {
@@ -161,7 +161,14 @@ fn with_the_switch_it_asks_through_the_relay_from_the_start() {
     bed.start_tunnel();
     let system = bed.offer("one");
     let (code, said) = bed.once();
-    assert_eq!((code, bed.host.current()), (0, Some(system)), "{said}");
+    assert_eq!((code, bed.host.current()), (0, Some(system.clone())), "{said}");
+
+    // What comes through a relay is believed no more than anything else: it may be the relay that speaks.
+    bed.offer("two");
+    bed.server.lie("release-2", Lie::Content(b"made by the relay".to_vec()));
+    let (code, said) = bed.once();
+    assert_eq!((code, bed.host.current()), (3, Some(system)), "{said}");
+    bed.server.be_honest();
 }
 
 #[test]

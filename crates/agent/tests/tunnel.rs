@@ -217,6 +217,17 @@ fn black_holes_and_silent_ports_cost_little() {
 }
 
 #[test]
+fn names_that_are_unknown_or_lead_elsewhere_do_not_matter() {
+    let mut site = Site::new();
+    let relay = SshRelay::new(&script(&[(&site.key, 2001)], &[]));
+    site.net.cable(1, &relay.net);
+    let addresses = ["relay.invalid", "localhost", "10.77.1.2"];
+    site.configure(&[relay_at("bru", &addresses, &relay)], json!({}));
+    site.start();
+    wait_for("a login over the literal address", SOON, || reaches(&relay, 2001));
+}
+
+#[test]
 fn ssh_ends_with_the_agent_and_frees_the_ports() {
     let mut site = Site::new();
     let relay = SshRelay::new(&script(&[(&site.key, 2001)], &[]));

@@ -134,6 +134,9 @@ pub fn pass_arguments(
         "ControlPath=none".to_owned(),
         "ProxyCommand=none".to_owned(),
         "ClearAllForwardings=yes".to_owned(),
+        // Whatever the person's own configuration gives to the hosts behind: a relay gets none of it.
+        "ForwardAgent=no".to_owned(),
+        "ForwardX11=no".to_owned(),
     ];
     let mut arguments: Vec<String> =
         options.into_iter().flat_map(|o| ["-o".to_owned(), o]).collect();

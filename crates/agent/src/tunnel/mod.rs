@@ -26,7 +26,7 @@ use std::time::Duration;
 use afield_core::ids::Name;
 use afield_core::tunnel::Config;
 use afield_store::files;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use self::folder::Folder;
 use self::worker::Worker;
@@ -41,8 +41,8 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// Where things are.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// `tunnel.json`, or the same as TOML if its name ends in `.toml`.
-    pub config: PathBuf,
+    /// `tunnel.json`, or the same as TOML if its name ends in `.toml`; the first that is there counts.
+    pub configs: Vec<PathBuf>,
     /// The tunnel's own folder; what is in it may be lost without harm.
     pub state: PathBuf,
     /// Where it says how it is doing, for people and checks.
@@ -73,7 +73,7 @@ pub fn run(places: &Places) -> anyhow::Result<()> {
     let mut tunnels = Tunnels { folder, workers: BTreeMap::new(), trouble: None };
     let mut clock = watch::Clock::new();
     loop {
-        tunnels.follow(&places.config);
+        tunnels.follow(&places.configs);
         if wait(&changes) || clock.jumped() {
             tunnels.network_changed();
         }
@@ -110,8 +110,10 @@ struct Tunnels {
 impl Tunnels {
     /// Makes the workers those of the configuration. A worker whose part of it is unchanged is left alone: the person
     /// who changes it may come through there.
-    fn follow(&mut self, path: &Path) {
-        let config = match read_config(path) {
+    fn follow(&mut self, paths: &[PathBuf]) {
+        let there = paths.iter().find(|path| path.exists()).or(paths.last());
+        let config = match there.map_or_else(|| bail!("no file is named"), |path| read_config(path))
+        {
             Ok(config) => config,
             Err(e) => {
                 let trouble = format!("{e:#}; what ran before goes on");

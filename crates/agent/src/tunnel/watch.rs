@@ -127,6 +127,19 @@ fn ahead(start: Instant) -> i128 {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_clock_that_jumps_is_noticed_once() {
+        let mut clock = Clock::new();
+        assert!(!clock.jumped());
+        // As if it had been set, or the machine had slept, since the last look.
+        for by in [20_000, -20_000] {
+            clock.ahead += by;
+            assert!(clock.jumped() && !clock.jumped(), "{by} ms");
+        }
+        clock.ahead += 5_000;
+        assert!(!clock.jumped(), "time servers move it all the time");
+    }
+
     fn message(kind: u16, body: &[u32]) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(u32::try_from(HEADER + body.len() * 4).unwrap().to_ne_bytes());

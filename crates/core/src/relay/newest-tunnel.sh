@@ -8,7 +8,7 @@ set -u -f
 set -- ${SSH_AUTH_INFO_0:-}
 [ "${1:-}" = publickey ] && [ -n "${3:-}" ] || exit 0
 user=$(id -u tunnel) || exit 0
-for keys in /run/afield/access/authorized_keys.d/tunnel /etc/ssh/authorized_keys.d/tunnel; do
+for keys in /var/lib/afield-access/authorized_keys.d/tunnel /etc/ssh/authorized_keys.d/tunnel; do
   for port in $(grep -sF -- " $2 $3 " "$keys" | grep -o 'permitlisten="[0-9]*"' | tr -dc '0-9\n'); do
     [ -n "$(ss -Hltn "sport = :$port")" ] || continue
     for pid in $(ss -Hltnp "sport = :$port" | grep -o 'pid=[0-9]*' | tr -dc '0-9\n' | sort -u); do

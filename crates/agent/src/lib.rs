@@ -6,10 +6,14 @@
 pub mod activate;
 pub mod checks;
 pub mod config;
+pub mod daemon;
 pub mod data;
 pub mod fetch;
 pub mod host;
+pub mod install;
+pub mod journal;
 pub mod nix;
+pub mod notify;
 pub mod observe;
 pub mod reconcile;
 pub mod refusal;

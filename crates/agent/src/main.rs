@@ -8,7 +8,7 @@ use afield_agent::config::Config;
 use afield_agent::host::Host;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::Store;
-use afield_agent::{activate, observe, tunnel};
+use afield_agent::{activate, daemon, install, observe, tunnel};
 use afield_core::report::Event;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -48,6 +48,8 @@ enum Command {
         /// The file; default: that of `--config`.
         file: Option<PathBuf>,
     },
+    /// Make this Debian or Ubuntu a host of the fleet: configuration, trust root, agent and its unit.
+    Install(install::Args),
     /// Keep a reverse tunnel to every relay; runs for ever, as a user without rights.
     Tunnel(TunnelArgs),
     /// Print completions for a shell.
@@ -103,7 +105,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Once { dry_run: false } => once(cli, &host(&cli.config)?),
         Command::Once { dry_run: true } | Command::Plan => plan(cli, &host(&cli.config)?),
-        Command::Run => forever(cli, &host(&cli.config)?),
+        Command::Run => daemon::run(&host(&cli.config)?),
         Command::Status => status(cli),
         Command::CheckConfig { file } => check_config(cli, file.as_deref().unwrap_or(&cli.config)),
         Command::Completions { shell } => {
@@ -114,6 +116,9 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Activate { folder } => {
             activate::detached_main(folder)?;
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Install(args) => {
+            Ok(if install::run(args)? { ExitCode::from(3) } else { ExitCode::SUCCESS })
         }
         Command::Tunnel(args) => run_tunnel(args),
         Command::TunnelSsh { parent, arguments } => {
@@ -151,16 +156,6 @@ fn say() -> impl Fn(&str) {
         }
         eprintln!("afield-agent: {text}");
         *last = (text.to_owned(), std::time::Instant::now());
-    }
-}
-
-fn forever(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
-    loop {
-        if let Err(e) = once(cli, host) {
-            // The next check-in may find it mended; giving up would leave the host alone.
-            eprintln!("afield-agent: {e:#}");
-        }
-        std::thread::sleep(host.config.interval.duration());
     }
 }
 

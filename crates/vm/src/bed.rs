@@ -14,6 +14,20 @@ use crate::machine::{Machine, text};
 /// The port of repository and hub.
 const PORT: u16 = 8470;
 
+/// What NixOS does at every boot: the system of the profile is current.
+const BOOT_UNIT: &str = r#"[Unit]
+Description=The system of the profile is current
+DefaultDependencies=no
+ConditionPathExists=/nix/var/nix/profiles/system
+Before=sysinit.target
+After=local-fs.target
+[Service]
+Type=oneshot
+ExecStart=sh -c 'ln -sfn $$(readlink -f /nix/var/nix/profiles/system) /run/current-system'
+[Install]
+WantedBy=sysinit.target
+"#;
+
 /// Where a scenario happens.
 pub struct Bed<M> {
     /// The machine.
@@ -36,8 +50,10 @@ impl<M: Machine> Bed<M> {
         bed.machine.write("/etc/ssh/ssh_host_ed25519_key", key_file("clinic").as_bytes());
         bed.machine.write("/etc/afield/root.json", &bed.fleet.root);
         bed.machine.write("/etc/afield/agent.toml", bed.config("").as_bytes());
+        bed.machine.write("/etc/systemd/system/afield-vm-system.service", BOOT_UNIT.as_bytes());
         bed.machine.exec(
-            "chmod 600 /etc/ssh/ssh_host_ed25519_key\n\
+            "systemctl --quiet enable afield-vm-system.service\n\
+             chmod 600 /etc/ssh/ssh_host_ed25519_key\n\
              install -m 755 /opt/afield/afield-agent /usr/local/bin/afield-agent",
         );
         bed

@@ -17,6 +17,7 @@ pub mod notify;
 pub mod observe;
 pub mod reconcile;
 pub mod refusal;
+pub mod repair;
 pub mod report;
 pub mod source;
 pub mod state;

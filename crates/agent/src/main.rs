@@ -8,7 +8,7 @@ use afield_agent::config::Config;
 use afield_agent::host::Host;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::Store;
-use afield_agent::{activate, daemon, install, observe, tunnel};
+use afield_agent::{activate, daemon, install, observe, repair, tunnel};
 use afield_core::report::Event;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -63,6 +63,9 @@ enum Command {
         /// The job's folder.
         folder: PathBuf,
     },
+    /// Says that the agent ended in an orderly way; run by its unit.
+    #[command(hide = true)]
+    Ended,
     /// Becomes the ssh of a tunnel; started by `tunnel` itself.
     #[command(hide = true, name = tunnel::client::COMMAND)]
     TunnelSsh {
@@ -119,6 +122,13 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Install(args) => {
             Ok(if install::run(args)? { ExitCode::from(3) } else { ExitCode::SUCCESS })
+        }
+        Command::Ended => {
+            // systemd says how it was; an agent that was killed did not end in an orderly way.
+            if std::env::var("SERVICE_RESULT").is_ok_and(|result| result == "success") {
+                repair::ended_well(&Config::read(&cli.config)?.state_dir())?;
+            }
+            Ok(ExitCode::SUCCESS)
         }
         Command::Tunnel(args) => run_tunnel(args),
         Command::TunnelSsh { parent, arguments } => {

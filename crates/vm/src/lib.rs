@@ -9,6 +9,7 @@
 pub mod bed;
 mod boot_files;
 mod cgroup;
+pub mod chance;
 pub mod container;
 pub mod disk;
 pub mod guest;

@@ -219,6 +219,16 @@ impl<'a> Fetcher<'a> {
     }
 }
 
+/// Fetches one object by itself, from where the last run stopped.
+pub fn whole(host: &Host, object: &ObjectRef) -> anyhow::Result<()> {
+    let run = Run::whole(object_name(&object.id), object);
+    let mut count = |bytes| {
+        host.documents.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    };
+    obtain(host, &host.own("downloads"), &run, &mut count).map_err(Halt::into_error)
+}
+
 /// What is to be asked for: pieces that stand one after the other in a pack are one run. What is here is left out, and
 /// what is here in part begins a run.
 fn runs(folder: &Path, batch: &[Missing]) -> Vec<Run> {

@@ -32,7 +32,7 @@ pub struct Host {
     pub key: SecretKey,
     /// A person here said: fetch now, whatever the budget says but its rate.
     pub go: bool,
-    /// Bytes of documents, which count as well.
+    /// Bytes of documents and repairs, which count as well.
     pub documents: AtomicU64,
 }
 

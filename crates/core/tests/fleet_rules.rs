@@ -169,6 +169,29 @@ fn people_lies() -> Vec<Lie> {
             &["AF0106 json/users.json:3"],
             users("", "", "\"h1\": {\"enable\": {\"ann\": \"Admin\"}}", ""),
         ),
+        // Where nobody gets it: in a role that no host uses, and where another profile takes its place.
+        with(
+            &["AF0108 json/users.json:4", "AF0119 json/users.json:4"],
+            users("", "", direct, "\"a\": {\"enable\": {\"ann\": \"boss\"}}"),
+        ),
+        with(
+            &["AF0119 json/users.json:4"],
+            users(
+                "",
+                "",
+                "\"h1\": {\"enable_roles_with_profile\": {\"a\": \"admin\"}}",
+                "\"a\": {\"enable\": {\"ann\": \"boss\"}}",
+            ),
+        ),
+        with(
+            &["AF0106 json/users.json:3"],
+            users(
+                "",
+                "",
+                "\"h1\": {\"enable_roles_with_profile\": {\"a\": \"boss\"}}",
+                "\"a\": {\"enable\": {\"ann\": \"admin\"}}",
+            ),
+        ),
         with(&["AF0107 json/users.json:3"], users("\"ann\"", "", direct, "")),
         with(&[], users("\"ann\"", "", "\"h1\": {\"enable\": {\"ann\": \"admin\"}}", "")),
         with(&["AF0108 json/users.json:4"], users("", "", direct, "\"a\": {}")),
@@ -177,6 +200,9 @@ fn people_lies() -> Vec<Lie> {
         with(&["AF0111 json/users.json:2"], users("", "\"ann\": \"2027-2-3\"", direct, "")),
         with(&["AF0112 json/users.json:2"], users("", "\"ann\": \"2026-11-23\"", direct, "")),
         with(&[], users("", "\"ann\": \"2026-11-24\"", direct, "")),
+        // No date, as the older platform's type allows.
+        with(&[], users("", "\"ann\": null", direct, "")),
+        with(&[], users("", "\"robot\": \"2027-01-01\"", direct, "")),
         with(&["AF0113 json/users.json:2"], users("\"ann\"", "\"ann\": \"2027-01-01\"", "", "")),
         with(&["AF0114 json/users.json:2"], users("", "\"bob\": \"2027-01-01\"", direct, "")),
         with(&["AF0115 json/users.json:3"], users("", "", &direct.replace("h1", "h2"), "")),
@@ -282,6 +308,7 @@ fn tunnel_lies() -> Vec<Lie> {
         reverse(&["AF0319 json/tunnels.d/t.json:2"], "5", "0"),
         t(&["AF0308 json/tunnels.d/t.json:2"], ", \"connectTimeout\": 0"),
         t(&["AF0309 json/tunnels.d/t.json:2"], ", \"copy_key_to_users\": [\"nobody1\"]"),
+        t(&[], ", \"copy_key_to_users\": [\"robot\"]"),
         lie(&["AF0310 json/tunnels.d/t.json:3"], TUNNELS, tunnels(&h1("")).replace(KEY2, KEY)),
         lie(&["AF0311 hosts/h2.nix:1", "AF0402 hosts/h2.nix:1"], USERS, users("", "", "", ""))
             .more(|sources| {

@@ -248,6 +248,9 @@ fn a_host_gets_a_file_a_free_port_and_a_place_in_a_wave() {
             .contains("\"remote_forward_port\": 2003,")
     );
     assert!(dir.path().join("org-config/hosts/ubuntu/ub-1.nix").exists());
+    assert!(
+        read(dir.path(), WAVES).contains("firstWave = stagingHosts ++ [ \"prov-new\" \"ub-1\" ];")
+    );
     assert_eq!(findings(dir.path()).len(), known.len() + 1);
 }
 
@@ -256,9 +259,9 @@ fn a_wave_that_is_no_plain_list_is_left_to_the_person() {
     let dir = scratch();
     golden_fleet(dir.path());
     let waves = [
-        // Computed; a wave that is only named elsewhere; one whose last mention is a remark.
-        "{ stagingHosts = []; firstWave = [ \"vm-uat\" \"prov-new\" ]; middleWave = builtins.filter (x: true) [ \"nuc-pap\" \"lap-kabul\" ]; finalWave = [ \"nuc-juba\" \"vm-prod\" ]; latestWave = [ \"relay-bru\" \"relay-fra\" ]; }\n",
-        "let middleWave = [ \"nuc-pap\" ]; in { stagingHosts = []; middleWave = middleWave ++ [ \"lap-kabul\" ]; firstWave = [ \"vm-uat\" \"prov-new\" ]; finalWave = [ \"nuc-juba\" \"vm-prod\" ]; latestWave = [ \"relay-bru\" \"relay-fra\" middleWave ]; }\n",
+        // Computed by a function; and by an expression.
+        "{ stagingHosts = []; firstWave = [ \"vm-uat\" \"prov-new\" ]; middleWave = builtins.fromJSON ''[\"nuc-pap\", \"lap-kabul\"]''; finalWave = [ \"nuc-juba\" \"vm-prod\" ]; latestWave = [ \"relay-bru\" \"relay-fra\" ]; }\n",
+        "let middleWave = [ \"nuc-pap\" ]; in { stagingHosts = []; middleWave = middleWave ++ map (x: x) [ (\"lap-\" + \"kabul\") ]; firstWave = [ \"vm-uat\" \"prov-new\" ]; finalWave = [ \"nuc-juba\" \"vm-prod\" ]; latestWave = [ \"relay-bru\" \"relay-fra\" ]; }\n",
     ];
     for text in waves {
         fs::write(dir.path().join(WAVES), text).unwrap();

@@ -1,11 +1,11 @@
 //! Puts a name into a list of `waves-and-staging-hosts.nix`, leaving the rest of the text as it is.
 //!
-//! Only where the attribute is a plain list of texts, `firstWave = [ "a" "b" ];`. Nix is asked afterwards whether that
+//! Only where the attribute's value is or ends in a plain list of texts, `firstWave = [ "a" "b" ];`. Nix is asked afterwards whether that
 //! did what was meant, so this need not understand Nix.
 
 use serde_json::Value;
 
-/// The text with the name at the end of the attribute's list; none if that is not a plain list.
+/// The text with the name at the end of the attribute's last list; none if there is no plain one.
 pub fn add(text: &str, attribute: &str, name: &str) -> Option<String> {
     let open = open_bracket(text, attribute)?;
     let (close, last) = end_of_list(text, open)?;
@@ -27,7 +27,8 @@ pub fn add(text: &str, attribute: &str, name: &str) -> Option<String> {
     Some(format!("{}{new}{}", &text[..at], &text[at..]))
 }
 
-/// Where the list of an attribute begins: the last place with `attribute = [` outside of remarks.
+/// Where the last list of an attribute's value begins, as in `firstWave = stagingHosts ++ [ "a" ];`. Of several places
+/// with the attribute the last one counts, remarks left out.
 fn open_bracket(text: &str, attribute: &str) -> Option<usize> {
     let mut found = None;
     for (at, _) in text.match_indices(attribute) {
@@ -39,12 +40,17 @@ fn open_bracket(text: &str, attribute: &str) -> Option<usize> {
             continue;
         }
         let rest = text[at + attribute.len()..].trim_start();
-        let Some(rest) = rest.strip_prefix('=') else { continue };
-        if rest.trim_start().starts_with('[') {
-            found = Some(text.len() - rest.trim_start().len());
+        if let Some(value) = rest.strip_prefix('=').filter(|value| !value.starts_with('=')) {
+            found = last_list(text, text.len() - value.len()).or(found);
         }
     }
     found
+}
+
+/// The opening bracket of the list with which the value that begins at `start` ends.
+fn last_list(text: &str, start: usize) -> Option<usize> {
+    let value = &text[start..start + text[start..].find(';')?];
+    value.trim_end().ends_with(']').then(|| value.rfind('[').map(|at| start + at))?
 }
 
 /// The closing bracket, and where the last text ends; none if there is anything but texts and remarks.

@@ -102,7 +102,7 @@ pub(super) fn parse(text: &str) -> Result<Node, YamlError> {
         })?;
         let line = span.start.line();
         let at = |message: &str| YamlError { line, message: message.to_owned() };
-        if event.tag().is_some_and(|tag| !tag.is_yaml_core_schema_tag("str")) {
+        if event.tag().is_some_and(|tag| tag.core_suffix().is_none()) {
             return Err(at("YAML tags such as `!vault` are not allowed here"));
         }
         reader.event(event, line).map_err(at)?;
@@ -124,8 +124,11 @@ impl Reader {
     fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), &'static str> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let word =
-                    style == ScalarStyle::Plain && tag.is_none() && implicit::is_other_type(&text);
+                let word = match &tag {
+                    // As PyYAML writes a quoted truth value: `!!bool "false"`.
+                    Some(tag) => tag.core_suffix() != Some("str"),
+                    None => style == ScalarStyle::Plain && implicit::is_other_type(&text),
+                };
                 let text = Zeroizing::new(match text {
                     Cow::Owned(text) => text,
                     Cow::Borrowed(text) => text.to_owned(),

@@ -549,3 +549,52 @@ fn findings_of_one_run_are_all_told_in_the_order_of_files_and_lines() {
     ];
     assert_eq!(told(&findings), expected);
 }
+
+#[test]
+fn a_key_has_the_form_of_its_type_to_the_character() {
+    let forms = [
+        ("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5", 48..=48, 0..=0),
+        ("ecdsa-sha2-nistp256", "AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY", 108..=108, 1..=1),
+        ("ssh-rsa", "AAAAB3NzaC1yc2E", 355..=4000, 0..=2),
+        (
+            "sk-ssh-ed25519@openssh.com",
+            "AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t",
+            58..=4000,
+            0..=2,
+        ),
+    ];
+    let taken = |text: &str| afield_core::fleet::keys::parse(text).is_ok();
+    for (name, start, lengths, paddings) in forms {
+        let least = *lengths.start();
+        for length in [0, 1, least - 1, least, least + 1, least + 3, 4000] {
+            for padding in 0..=3 {
+                let (body, end) = ("A/+z".repeat(1001), "=".repeat(padding));
+                let text = format!("{name} {start}{}{end}", &body[..length]);
+                let expected = lengths.contains(&length) && paddings.contains(&padding);
+                assert_eq!(
+                    taken(&text),
+                    expected,
+                    "{name} with {length} characters and {padding} ="
+                );
+            }
+        }
+        let (good, end) = ("A".repeat(least), "=".repeat(*paddings.start()));
+        let good = format!("{name} {start}{good}{end}");
+        assert!(taken(&good));
+        let lies = [
+            format!(" {good}"),
+            format!("{good} "),
+            format!("{good}\n"),
+            format!("{good} comment"),
+            good.replace(' ', "  "),
+            good.replace(' ', "\t"),
+            good.replacen('A', "B", 1),
+            good.to_uppercase(),
+            good.replace("AAAA", "AA-A"),
+            good.replace(' ', ""),
+        ];
+        for lie in lies {
+            assert!(!taken(&lie), "{lie:?}");
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Every target, a bounded number of rounds: no panic, no hang, no unbounded memory. The seed is printed;
 //! `AFIELD_FUZZ_SEED` makes it another, and `AFIELD_FUZZ_TIMES=100` runs a hundred times as long.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::sync::Mutex;
 

@@ -159,6 +159,7 @@ RAW = [  # YAML as people write it
     '"trailing "', "|\n      trailing \n      x\n", "|\n      tab\there\n      x\n", '"\\ttab"', '"a\\r\\nb\\r\\n"', "|\n      # no remark\n      a: b\n", "- not a list in quotes",
     '"{}"', "'[1, 2]'", '"\\"quoted\\""', "é ë ü", "|\n      é\n      x\n", '"\\uFEFFbom"', '"nel\\x85nel"', "'# x'", '"key: value"', '"  lead"', '"\\n"', '"\\n\\n"', '"a\\n\\nb\\n\\n"',
     '"' + "word " * 40 + 'end"', '"' + "é" * 90 + '"', '"' + "word" * 40 + '"', "'" + "it''s a " * 20 + "x'", "|\n      " + "long " * 40 + "\n      x\n", "@x".replace("@", "\\"),
+    '"raw\x85nel \x85\x85 twice"', "'raw\rcr'", "'raw\ttab \t'", "plain \x85      nel", "|\n      block\x85      nel\x85", "|\r\n      dos\r\n      lines\r\n", '"\ufeff"',
     "2024-13-45x", "!!int '7'", "!!float 3", "!!bool 'yes'", "!!binary aGk=".replace("!!binary aGk=", "hi"), "'  spaces  '", "a  b   c", "http://x/y?a=b&c=d", "C:\\x", "100%", "x: y".replace(": ", ":"),
 ]
 

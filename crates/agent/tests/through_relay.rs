@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -50,7 +51,8 @@ impl Bed {
         relay.net.run("sysctl", &["-qw", "net.ipv4.ip_forward=1"]);
         site.run("ip", &["route", "add", "10.77.9.0/24", "via", "10.77.1.2"]);
         headquarters.run("ip", &["route", "add", "10.77.1.0/24", "via", "10.77.9.1"]);
-        let server = headquarters.enter(|| Server::start_at(fleet.path(), HUB));
+        let server =
+            headquarters.enter(|| Server::on(TcpListener::bind(HUB).unwrap(), fleet.path()));
         server.know("clinic", key().public());
         let text = host.text("etc/afield/agent.toml").replace(&local.url(), &server.url());
         fs::write(host.config(), format!("{text}through-relay-after = \"0s\"\n")).unwrap();

@@ -8,7 +8,7 @@ use afield_agent::config::Config;
 use afield_agent::host::Host;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::Store;
-use afield_agent::{activate, observe, tunnel};
+use afield_agent::{activate, observe, secrets, tunnel};
 use afield_core::report::Event;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -48,6 +48,8 @@ enum Command {
         /// The file; default: that of `--config`.
         file: Option<PathBuf>,
     },
+    /// Open this host's secrets into memory, at boot or by hand. Asks nobody.
+    Secrets(secrets::Args),
     /// Keep a reverse tunnel to every relay; runs for ever, as a user without rights.
     Tunnel(TunnelArgs),
     /// Print completions for a shell.
@@ -75,7 +77,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct TunnelArgs {
     /// Relays and ports, as host data writes them; read again when it changes. TOML if its name says so.
-    #[arg(long, value_name = "FILE", default_value = "/var/lib/afield/tunnel.json")]
+    #[arg(long, value_name = "FILE", default_value = afield_core::accounts::TUNNEL)]
     tunnel_config: PathBuf,
     /// The tunnel's own folder: pinned keys, and the ways that worked last.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/afield-tunnel")]
@@ -113,6 +115,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Activate { folder } => {
             activate::detached_main(folder)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Secrets(args) => {
+            println!("{}", secrets::run(args, &cli.config)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Tunnel(args) => run_tunnel(args),

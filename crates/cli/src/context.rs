@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use afield_core::fleet::{self, Finding, Fleet, Severity, Sources};
 use anyhow::Context as _;
+use zeroize::Zeroize;
 
 use crate::cli::GlobalArgs;
 use crate::exit::Failure;
@@ -65,10 +66,20 @@ impl Context {
 
     /// Reads and checks the fleet folder.
     pub fn folder(&self) -> Result<Folder, Failure> {
+        self.folder_opened(|_| Ok(()))
+    }
+
+    /// The same for a caller who opens secrets; what they hold is wiped when it has been looked at.
+    pub fn folder_opened(
+        &self,
+        open: impl FnOnce(&mut Sources) -> Result<(), Failure>,
+    ) -> Result<Folder, Failure> {
         let dir = self.fleet_dir()?;
         let dir = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
-        let sources = folder::read(&dir)?;
+        let mut sources = folder::read(&dir)?;
+        open(&mut sources)?;
         let (fleet, findings) = fleet::load(&sources).check(self.today);
+        sources.opened_secrets.values_mut().for_each(Zeroize::zeroize);
         Ok(Folder { dir, sources, fleet, findings })
     }
 

@@ -233,13 +233,26 @@ fn all_data(
         let checks = checks.map_err(|e| {
             Failure::refused(e.to_string()).hint("add it to vars of the host in afield.toml")
         })?;
+        let told = told.clone();
         let data = HostData {
-            format: host_data::FORMAT,
-            host: host.clone(),
             checks,
-            configs: told.configs.clone(),
-            access: told.access.clone(),
-            sealed: told.sealed.clone(),
+            configs: told.configs,
+            access: told.access,
+            sealed: told.sealed,
+            age: told.age,
+            tunnel: told.tunnel,
+            relay: told.relay,
+            deployments: told.deployments,
+            end_sessions: project.settings.access.end_sessions,
+            ..HostData::empty(host.clone())
+        };
+        let data = match project.settings.host_data_format {
+            None | Some(host_data::FORMAT) => data,
+            Some(1) => data.as_format_1(),
+            Some(other) => {
+                return Err(Failure::usage(format!("there is no host-data-format {other}"))
+                    .hint("in afield.toml it is 1, or is left out"));
+            }
         };
         let valid = data.validate(host);
         valid.map_err(|e| {

@@ -303,9 +303,19 @@ fn host_data_holds_what_the_fleet_folder_says_about_a_host() {
 }
 
 #[test]
-fn secrets_that_nobody_sealed_stop_a_release() {
+fn a_release_that_would_take_the_secrets_away_is_refused() {
     let field = fleet();
     field.write("org-config/secrets/master/a-secrets.yml", "$ANSIBLE_VAULT;1.1;AES256\n6161\n");
+    let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
+    assert!(report["notes"][0].as_str().unwrap().contains("afield secrets seal"), "{report:#}");
+    let age = "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n";
+    field.write("org-config/secrets/generated/age/aa.age", age);
+    field.run(&["release", "--keys", "keys"]).code(0);
+    fs::remove_dir_all(field.path("org-config/secrets/generated")).unwrap();
     let ran = field.run(&["release", "--keys", "keys"]).code(3);
-    assert!(ran.err.contains("afield secrets seal"), "{}", ran.err);
+    assert!(
+        ran.err.contains("would lose") && ran.err.contains("afield secrets seal"),
+        "{}",
+        ran.err
+    );
 }

@@ -138,7 +138,7 @@ pub fn without_effect(
         said.push(format!("there is no account {account}: `afield relay config` makes it"));
     }
     let sudo = people.active.values().any(accounts::Person::has_sudo);
-    if sudo && config.accounts == Accounts::HostData {
+    if sudo && config.is_machine() && config.accounts == Accounts::HostData {
         said.extend(sudo_is_deaf(&text(&config.inside(Path::new("/etc/sudoers")))));
     }
     if config.is_machine() && !people.active.is_empty() {

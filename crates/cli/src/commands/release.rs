@@ -170,6 +170,12 @@ fn make(
 ) -> Result<ReleaseReport, Failure> {
     let declared = fleet::declared(context)?;
     let data = all_data(project, &declared)?;
+    if declared.unsealed && had_secrets(published) {
+        return Err(Failure::refused(
+            "secrets/master has files, secrets/generated has none, and hosts would lose the secrets that they have",
+        )
+        .hint("seal them to the hosts first: afield secrets seal"));
+    }
     let built = build_all(project, &fleet::hosts(&project.fleet_dir)?, context)?;
     let failed = failed_hosts(&built);
     if !failed.is_empty() && !args.without_failed {
@@ -212,6 +218,13 @@ fn make(
     report.packed = packed;
     report.notes = notes(&declared, &built);
     Ok(report)
+}
+
+/// Whether the newest release gave some host secrets.
+fn had_secrets(published: &Published) -> bool {
+    let hosts = published.newest.iter().flat_map(|manifest| manifest.hosts.values());
+    let mut data = hosts.filter_map(|host| published.repository.document(&host.data).ok());
+    data.any(|data: HostData| data.sealed.is_some() || data.age.is_some())
 }
 
 fn refuse_failed(built: &Built) -> Failure {
@@ -354,6 +367,9 @@ fn finish(
 /// What a person should know before rolling it out.
 fn notes(declared: &Declared, built: &Built) -> Vec<String> {
     let mut notes = Vec::new();
+    if declared.unsealed {
+        notes.push("nobody sealed the files of secrets/master, so hosts get no secrets; see afield secrets seal".into());
+    }
     let in_wave = |host: &HostName| declared.waves.iter().any(|w| w.hosts.contains(host));
     for (host, told) in &declared.hosts {
         if !built.systems.contains_key(host) {

@@ -21,6 +21,8 @@ pub struct Declared {
     pub waves: Vec<Wave>,
     /// By host.
     pub hosts: BTreeMap<HostName, Told>,
+    /// There are secrets, and nobody sealed them to the hosts.
+    pub unsealed: bool,
 }
 
 /// What a host is told besides its system.
@@ -65,7 +67,7 @@ pub fn declared(context: &Context) -> Result<Declared, Failure> {
         hosts.insert(host.clone(), told);
     }
     let waves = waves(&resolved.plans)?;
-    Ok(Declared { waves, hosts })
+    Ok(Declared { waves, hosts, unsealed: sealed.forgotten })
 }
 
 /// Names the first findings, and where all of them can be seen.

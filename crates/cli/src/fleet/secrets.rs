@@ -16,10 +16,11 @@ use crate::exit::Failure;
 pub struct AllSealed {
     folder: PathBuf,
     nacl: BTreeMap<String, sealed::Sealed>,
+    /// There are master files, and nobody sealed them to the hosts.
+    pub forgotten: bool,
 }
 
-/// Reads `generated-secrets.yml`. Refuses if there are secrets that nobody sealed: a release without them would take
-/// them from every host.
+/// Reads `generated-secrets.yml`.
 pub fn read(dir: &Path) -> Result<AllSealed, Failure> {
     let folder = dir.join("secrets/generated");
     let path = folder.join("generated-secrets.yml");
@@ -30,20 +31,12 @@ pub fn read(dir: &Path) -> Result<AllSealed, Failure> {
             .hint("make it anew with afield secrets seal")
     };
     let Some(bytes) = bytes else {
-        let age = folder.join("age");
-        if has_files(&dir.join("secrets/master")) && !has_files(&age) {
-            return Err(Failure::refused(format!(
-                "there are files in secrets/master, and neither {} nor {}",
-                path.display(),
-                age.display()
-            ))
-            .hint("seal the secrets to the hosts first: afield secrets seal"));
-        }
-        return Ok(AllSealed { folder, nacl: BTreeMap::new() });
+        let forgotten = has_files(&dir.join("secrets/master")) && !has_files(&folder.join("age"));
+        return Ok(AllSealed { folder, nacl: BTreeMap::new(), forgotten });
     };
     let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8".into()))?;
     let nacl = sealed::parse(&text).map_err(|e| wrong(e.to_string()))?;
-    Ok(AllSealed { folder, nacl })
+    Ok(AllSealed { folder, nacl, forgotten: false })
 }
 
 fn has_files(folder: &Path) -> bool {

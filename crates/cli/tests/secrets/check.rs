@@ -15,7 +15,7 @@ fn check(dir: &std::path::Path, args: &[&str], password: Option<&str>) -> (Value
     let mut command = afield(dir, &[&["check", "--json"], args].concat());
     command.envs(password.map(|word| ("AFIELD_VAULT_PASSWORD", word)));
     let output = command.output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stdout.clone()).unwrap();
     (serde_json::from_str(&said).unwrap_or_else(|e| panic!("{e}: {output:?}")), said)
 }
 

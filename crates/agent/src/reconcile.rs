@@ -11,7 +11,7 @@ use crate::observe::{Observed, current_system, forget_documents, observe};
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{activate, checks, data, fetch, report};
+use crate::{activate, checks, data, fetch, journal, repair, report};
 
 /// One run plans at most this often: forward and back, each with its tries, and a look at the result.
 const MAX_ROUNDS: usize = 8;
@@ -46,6 +46,7 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
     // 3. Verify it, and the release that it names, until one is accepted.
     let (verified, refusal) = verify_first(host, &mut run.state, offers, run.now);
     run.accept(verified.as_ref(), refusal.as_ref())?;
+    run.mend(verified.as_ref());
     run.restore();
 
     for _ in 0..MAX_ROUNDS {
@@ -133,6 +134,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// What a power cut took is got again before anything is built on it.
+    fn mend(&mut self, verified: Option<&Verified>) {
+        let found =
+            repair::after_a_power_cut(self.host, &self.nix, &self.state, verified, self.say);
+        self.notes
+            .extend(found.unwrap_or_else(|e| vec![format!("store paths cannot be read: {e:#}")]));
+    }
+
     fn refuse(&mut self, refusal: &Refusal) {
         let why = describe(refusal);
         (self.say)(&why);
@@ -176,6 +185,7 @@ impl<'a> Run<'a> {
     /// Carries out a plan; true if there is something to plan anew.
     fn execute(&mut self, plan: Plan, verified: Option<&Verified>) -> anyhow::Result<bool> {
         for step in plan.steps {
+            journal::step(&step, self.state.release_seen);
             match self.step(step, verified) {
                 Ok(Next::Step) => {}
                 Ok(Next::Plan) => return Ok(true),

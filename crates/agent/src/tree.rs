@@ -185,7 +185,7 @@ pub fn is_in_memory(folder: &Path) -> bool {
     const RAMFS: i64 = 0x8584_58f6;
     let there = folder.ancestors().find(|folder| folder.exists());
     let kind = there.and_then(|folder| rustix::fs::statfs(folder).ok()).map(|s| s.f_type);
-    kind.is_some_and(|kind| [TMPFS, RAMFS].contains(&i64::from(kind)))
+    kind.is_some_and(|kind| [TMPFS, RAMFS].contains(&kind))
 }
 
 /// Removes a folder with what is in it; that it is not there is no error.

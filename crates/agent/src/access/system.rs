@@ -141,6 +141,13 @@ pub fn without_effect(
     if sudo && config.is_machine() && config.accounts == Accounts::HostData {
         said.extend(sudo_is_deaf(&text(&config.inside(Path::new("/etc/sudoers")))));
     }
+    if config.is_machine() && config.accounts == Accounts::HostData && !people.active.is_empty() {
+        let switch = text(Path::new("/etc/nsswitch.conf"));
+        let mut passwd = switch.lines().filter(|line| line.starts_with("passwd:"));
+        if !passwd.any(|line| line.contains("systemd")) {
+            said.push("nss-systemd is not in /etc/nsswitch.conf, so nobody finds the accounts; install libnss-systemd".into());
+        }
+    }
     if config.is_machine() && !people.active.is_empty() {
         said.extend(sshd_is_deaf());
         said.extend(failed_units());

@@ -57,6 +57,9 @@ pub struct Opened {
     pub kind: Kind,
 }
 
+/// What is in a file, and how it was encrypted.
+type Plain = (Zeroizing<Vec<u8>>, Kind);
+
 impl<'a> Keyring<'a> {
     /// Nothing is read yet.
     pub fn new(args: &'a KeyArgs) -> Self {
@@ -144,11 +147,7 @@ impl<'a> Keyring<'a> {
     }
 
     /// Opens what is in a file of this name. The outer failure is of the keys, the inner one of the file.
-    fn open_bytes(
-        &self,
-        name: &str,
-        sealed: &[u8],
-    ) -> Result<anyhow::Result<(Zeroizing<Vec<u8>>, Kind)>, Failure> {
+    fn open_bytes(&self, name: &str, sealed: &[u8]) -> Result<anyhow::Result<Plain>, Failure> {
         if age::is_age(sealed) {
             let plain = age::decrypt(sealed, self.identity()?);
             return Ok(plain.map(|plain| (plain, Kind::Age)).with_context(|| name.to_owned()));

@@ -42,7 +42,8 @@ enum Format {
 /// Checks the fleet folder; what it finds goes to standard output, a summary for people to standard error.
 pub fn run(args: &CheckArgs, context: &mut Context) -> CommandResult {
     let keyring = Keyring::without_prompts(&args.keys);
-    let folder = context.folder_opened(|sources| keyring.open_all(sources))?;
+    let folder =
+        context.folder_opened(&context.fleet_dir()?, |sources| keyring.open_all(sources))?;
     let format = if context.out.json() { Format::Json } else { args.format };
     match format {
         Format::Text => text(&folder, context)?,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::accounts;
+use crate::budget::Budget;
 use crate::host_plan::RelayKeys;
 use crate::ids::{HostName, Name, UserName};
 use crate::span::Span;
@@ -51,6 +52,9 @@ pub struct HostData {
     /// Whether people who may no longer log in are also thrown out of running sessions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub end_sessions: bool,
+    /// What the link of the host's site allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
 }
 
 /// One app config.
@@ -217,6 +221,7 @@ impl HostData {
             relay: None,
             deployments: Vec::new(),
             end_sessions: false,
+            budget: None,
         }
     }
 

@@ -4,6 +4,8 @@
 
 pub mod accounts;
 pub mod assignment;
+pub mod budget;
+pub mod delivery;
 pub mod deploy_hook;
 #[cfg(feature = "fleet")]
 pub mod fleet;

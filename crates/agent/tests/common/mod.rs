@@ -3,6 +3,8 @@
 
 use afield_core::host_data::{Access, HostData};
 use afield_core::ids::ReleaseId;
+use afield_core::release::Delivery;
+use afield_store::trust;
 use afield_testkit::fleet::Fleet;
 use afield_testkit::host::{Host, key};
 use afield_testkit::server::Server;
@@ -58,6 +60,23 @@ impl Bed {
         let (code, said) = self.host.once();
         assert_eq!(code, 0, "{said}");
         serde_json::from_value(said["notes"].clone()).unwrap()
+    }
+
+    /// The same as a patch against the system "one".
+    pub fn offer_patched(&mut self, text: &str, contract: Contract, config: &str) {
+        self.fleet.against = Some(System::new("one", Contract::Honest));
+        self.offer(text, contract, config);
+        self.fleet.against = None;
+    }
+
+    /// How a release travels to the host.
+    pub fn delivery(&self, release: ReleaseId) -> Delivery {
+        let metadata = self.fleet.path().join("metadata");
+        let trusted = trust::load(&metadata, &self.fleet.root, None).unwrap();
+        let repository = self.fleet.repository();
+        let manifest = repository.manifest(&trusted, release).unwrap();
+        let share = &manifest.hosts[&"clinic".parse().unwrap()];
+        repository.document(&share.delivery).unwrap()
     }
 
     /// A host that runs release 1.

@@ -142,8 +142,8 @@ impl HostChange {
 }
 
 /// What has no name of its own.
-fn settings(data: &HostData) -> (u32, bool, &[afield_core::ids::Name]) {
-    (data.format, data.end_sessions, &data.deployments)
+fn settings(data: &HostData) -> impl PartialEq + '_ {
+    (data.format, data.end_sessions, &data.deployments, &data.budget)
 }
 
 /// Keys whose values differ, or that only one side has.

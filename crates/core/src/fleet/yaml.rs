@@ -24,7 +24,7 @@ pub fn parse(text: &str, file: FileId, limits: Limits, findings: &mut Findings) 
     }
     // YAML 1.1 takes NEL for a line end, as it takes LF.
     let text = &*match text.contains('\u{85}') {
-        true => Cow::Owned(text.replace('\u{85}', "\n")),
+        true => Cow::Owned(text.replace("\r\u{85}", "\n\n").replace('\u{85}', "\n")),
         false => Cow::Borrowed(text),
     };
     let options = granit_parser::options! {

@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use afield_core::accounts::TUNNEL;
 use afield_core::tunnel::config::ThroughRelay;
 use afield_core::tunnel::reach::{Straight, Way};
 use afield_store::files;
@@ -52,7 +53,7 @@ impl Ways {
         let kept = files::read_limited(&memory, MAX_MEMORY).ok();
         let straight = kept.and_then(|kept| serde_json::from_slice(&kept).ok());
         Arc::new(Self {
-            tunnel_config: config.inside(Path::new("/var/lib/afield-access/tunnel.json")),
+            tunnel_config: config.inside(Path::new(TUNNEL)),
             controls: config.inside(Path::new("/run/afield-tunnel")),
             memory,
             after: config.through_relay_after.duration(),

@@ -32,12 +32,15 @@ pub struct Settings {
     /// Checks of every host that they name.
     #[serde(default)]
     pub checks: Vec<DeclaredCheck>,
-    /// What relays and hosts trust besides the keys of the fleet folder.
-    #[serde(default)]
-    pub access: AccessSettings,
     /// What relays let hosts reach.
     #[serde(default)]
     pub relays: RelaySettings,
+    /// What holds for everybody who may log in, and what is trusted besides the keys of the fleet folder.
+    #[serde(default)]
+    pub access: AccessSettings,
+    /// The format of host data; 1 for one release, while hosts still run an agent that reads no more.
+    #[serde(default, rename = "host-data-format")]
+    pub host_data_format: Option<u32>,
     /// What is special about single hosts.
     #[serde(default)]
     pub hosts: BTreeMap<HostName, HostSettings>,
@@ -105,6 +108,8 @@ impl Default for Trust {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct AccessSettings {
+    /// Whether people who may no longer log in are also thrown out of running sessions.
+    pub end_sessions: bool,
     /// Public keys, `type base64`, that sign short-lived certificates of people (`afield access cert`).
     pub user_ca: Vec<PublicKeyText>,
 }
@@ -268,6 +273,11 @@ impl Settings {
     pub fn assignment_days(&self, host: &HostName) -> u32 {
         let own = self.hosts.get(host).and_then(|h| h.assignment_days);
         own.unwrap_or(self.trust.assignment_days)
+    }
+
+    /// Whether a host's agent goes through a relay to hub and repository.
+    pub fn through_relay(&self, host: &HostName) -> ThroughRelay {
+        self.hosts.get(host).map(|own| own.through_relay).unwrap_or_default()
     }
 
     fn fill(&self, host: &HostName, check: &Check) -> Result<Check, UnknownVar> {

@@ -66,6 +66,7 @@ PerSourceMaxStartups 50
 LoginGraceTime 60
 ",
     );
+    let host_data = crate::accounts::KEYS;
     let reach: Vec<String> = relay.reach.iter().map(Target::to_string).collect();
     let (both, open) = match reach.is_empty() {
         true => ("remote", "none".to_owned()),
@@ -84,7 +85,7 @@ LoginGraceTime 60
         text.push_str(&format!(
             "
 Match User {user}
-    AuthorizedKeysFile {KEYS_FOLDER}/%u
+    AuthorizedKeysFile {KEYS_FOLDER}/%u {host_data}/%u
     AuthorizedKeysCommand none
     AuthenticationMethods publickey
     AllowTcpForwarding {forwarding}

@@ -12,6 +12,6 @@ pub mod race;
 pub mod reach;
 pub mod ssh;
 
-pub use config::{Config, Forward, Relay};
+pub use config::{Config, ConfigFlaw, Forward, Relay};
 pub use link::{Action, Event, Link, Status};
 pub use race::{Endpoint, Path};

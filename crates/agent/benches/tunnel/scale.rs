@@ -109,8 +109,7 @@ fn cost(relay: &SshRelay, tunnels: u16) {
         each(after.private_kb) / 1024.0,
         each(after.pss_kb) / 1024.0
     );
-    // A tick is 10 ms.
-    let spent = (after.ticks - before.ticks) as f64 * 10.0;
+    let spent = after.nanos.saturating_sub(before.nanos) as f64 / 1e6;
     let share = spent / pause.as_millis() as f64 * 100.0;
     println!(
         "idle for {} s: {:.2} ms of processor time a tunnel and minute, {share:.2} % of one processor for all",
@@ -125,7 +124,7 @@ struct Usage {
     processes: u64,
     private_kb: u64,
     pss_kb: u64,
-    ticks: u64,
+    nanos: u64,
 }
 
 impl Usage {
@@ -134,19 +133,17 @@ impl Usage {
         for pid in relay.processes() {
             let read =
                 |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-            let (memory, stat) = (read("smaps_rollup"), read("stat"));
+            let (memory, spent) = (read("smaps_rollup"), read("schedstat"));
             let kb = |name: &str| -> u64 {
                 let line = memory.lines().find_map(|line| line.strip_prefix(name));
                 line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
             };
-            let words: Vec<&str> =
-                stat.rsplit(") ").next().unwrap_or_default().split_whitespace().collect();
-            let tick = |at: usize| words.get(at).and_then(|w| w.parse::<u64>().ok()).unwrap_or(0);
             all.processes += 1;
             all.private_kb += kb("Private_Dirty:") + kb("Private_Clean:");
             all.pss_kb += kb("Pss:");
-            // utime and stime (proc_pid_stat(5), counted from the state).
-            all.ticks += tick(11) + tick(12);
+            // Nanoseconds on a processor: ticks would miss what takes less than one.
+            let spent = spent.split(' ').next().and_then(|word| word.parse::<u64>().ok());
+            all.nanos += spent.unwrap_or(0);
         }
         all
     }

@@ -4,17 +4,25 @@
 //! `afield_core::plan`, which is pure; what is here only finds out and carries out.
 
 pub mod activate;
+pub mod boot;
 pub mod checks;
 pub mod config;
+pub mod contract;
 pub mod data;
 pub mod fetch;
 pub mod host;
 pub mod nix;
 pub mod observe;
+pub mod promote;
+pub mod prove;
+pub mod reach;
+pub mod reboot;
 pub mod reconcile;
 pub mod refusal;
 pub mod report;
+pub mod roots;
 pub mod source;
 pub mod state;
 pub mod tunnel;
+pub mod units;
 pub mod verify;

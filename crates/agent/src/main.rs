@@ -202,6 +202,16 @@ fn describe(step: &afield_core::plan::Step) -> String {
         Step::Commit => "write it down as the last good state".into(),
         Step::GiveUp { why } => format!("give up, and tell: {why}"),
         Step::RollBack { why } => format!("roll back: {why}"),
+        Step::LackBoot(lack) => {
+            format!("stop: {} bytes are needed to boot it, {} are free", lack.needed, lack.free)
+        }
+        Step::Promote { system } => format!("make {system} what the machine starts by itself"),
+        Step::Arm { system } => format!("give {system} the next boot on trial"),
+        Step::Reboot { why } => format!("restart: {why}"),
+        Step::WaitForWindow { why, window } => {
+            format!("wait until {} to restart, at most until {}: {why}", window.opens, window.closes)
+        }
+        Step::OnTrial => "judge the last good state by its first boot".into(),
         Step::Watch => "run the checks and report".into(),
     }
 }
@@ -209,11 +219,12 @@ fn describe(step: &afield_core::plan::Step) -> String {
 fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
     let config = Config::read(&cli.config)?;
     let state = Store::peek(&config.state_dir())?;
-    let current = observe::current_system(&config);
+    let current = observe::current_system(&config, &state);
     if cli.json {
         let status = serde_json::json!({
             "host": config.host, "current_system": current, "good": state.good,
             "attempt": state.attempt, "quarantined": state.quarantined,
+            "fallback": state.fallback, "reboot_window": observe::window(&config, jiff::Timestamp::now()),
             "release_seen": state.release_seen, "last_report": state.last_report,
         });
         println!("{status}");
@@ -231,6 +242,13 @@ fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
             attempt.direction,
             release(attempt.to.release)
         );
+        if let Some(since) = attempt.waits {
+            let window = observe::window(&config, jiff::Timestamp::now());
+            println!("waits         since {since} for a restart, from {} to {}", window.opens, window.closes);
+        }
+    }
+    if let Some(fallback) = &state.fallback {
+        println!("falls back    to release {}, until the next boot", release(fallback.generation.release));
     }
     for failed in &state.quarantined {
         println!("failed here   release {failed}");

@@ -1,20 +1,23 @@
 //! The spine of the agent: eleven steps from what is assigned to what is reported.
 
 use afield_core::ids::StorePath;
-use afield_core::plan::{Attempt, Direction, Failure, Generation, Plan, Step, plan};
-use afield_core::report::{CheckResult, Event, failing};
+use afield_core::plan::{Attempt, Before, Direction, Failure, Generation, Lack, Plan, Step, plan};
+use afield_core::report::{CheckResult, Event};
 use jiff::Timestamp;
 
+use crate::contract::Contract;
 use crate::host::Host;
-use crate::nix::Nix;
+use crate::nix::{self, Nix};
 use crate::observe::{Observed, current_system, forget_documents, observe};
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{activate, checks, data, fetch, report};
+use crate::{activate, checks, data, fetch, prove, reboot, report, roots};
+
+mod change;
 
 /// One run plans at most this often: forward and back, each with its tries, and a look at the result.
-const MAX_ROUNDS: usize = 8;
+const MAX_ROUNDS: usize = 10;
 
 /// What one run came to.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
 
     for _ in 0..MAX_ROUNDS {
         // 4. Observe.
-        let observed = observe(host, &run.nix, &run.state, verified.as_ref())?;
+        let observed = observe(host, &run.nix, &run.state, verified.as_ref(), run.now)?;
         run.notice(&observed);
 
         // 5. Plan.
@@ -72,7 +75,8 @@ pub fn preview(host: &Host) -> anyhow::Result<(Plan, Option<Refusal>)> {
     let (_store, mut state, _) = Store::open(&host.config.state_dir())?;
     let now = host.now(&state).time;
     let (verified, refusal) = verify_first(host, &mut state, fetch_assignments(host), now);
-    let observed = observe(host, &Nix::new(&host.config), &state, verified.as_ref())?;
+    let nix = Nix::new(&host.config);
+    let observed = observe(host, &nix, &state, verified.as_ref(), now)?;
     Ok((plan(&observed.facts), refusal))
 }
 
@@ -85,6 +89,8 @@ struct Run<'a> {
     notes: Vec<String>,
     checks: Vec<CheckResult>,
     event: Option<Event>,
+    /// Why the machine is restarted at the end of the run.
+    restart: Option<String>,
     say: &'a dyn Fn(&str),
 }
 
@@ -98,7 +104,8 @@ impl<'a> Run<'a> {
         say: &'a dyn Fn(&str),
     ) -> Self {
         let nix = Nix::new(&host.config);
-        Self { host, nix, store, state, now, notes, checks: Vec::new(), event: None, say }
+        let (checks, event, restart) = (Vec::new(), None, None);
+        Self { host, nix, store, state, now, notes, checks, event, restart, say }
     }
 
     /// Remembers what was accepted before anything is done about it, so that nothing older is accepted
@@ -127,9 +134,11 @@ impl<'a> Run<'a> {
         // Before its first release, what is there is what the host goes back to.
         let untouched = self.state.attempt.is_none() && self.state.quarantined.is_empty();
         if self.state.good.release.is_none() && untouched {
-            self.state.good.system = current_system(&self.host.config);
+            let config = &self.host.config;
+            let profiled = || nix::profiled(config, Some(Contract::SystemManager));
+            self.state.good.system = current_system(config, &self.state).or_else(profiled);
         }
-        Ok(())
+        roots::keep(&self.host.config, &self.state)
     }
 
     fn refuse(&mut self, refusal: &Refusal) {
@@ -151,14 +160,27 @@ impl<'a> Run<'a> {
             let shown = current.as_ref().map_or("nothing", |c| c.as_str());
             self.notes.push(format!("drift: the current system is {shown}"));
         }
+        let default = &observed.facts.default;
+        if self.state.attempt.is_none() && self.state.good.release.is_some() && default != good {
+            let shown = default.as_ref().map_or("nothing", |c| c.as_str());
+            self.notes.push(format!("drift: the machine would start {shown}"));
+        }
     }
 
     /// Carries out a plan; true if there is something to plan anew.
     fn execute(&mut self, plan: Plan, verified: Option<&Verified>) -> anyhow::Result<bool> {
         for step in plan.steps {
+            // What only brings things here fails nobody's attempt.
+            let brings = matches!(step, Step::Fetch { .. } | Step::Import { .. });
             match self.step(step, verified) {
                 Ok(Next::Step) => {}
                 Ok(Next::Plan) => return Ok(true),
+                Ok(Next::End) => return Ok(false),
+                Err(e) if brings && !e.is::<Refusal>() => {
+                    (self.say)(&format!("{e:#}"));
+                    self.notes.push(format!("{e:#}"));
+                    return Ok(false);
+                }
                 Err(e) => match e.downcast::<Refusal>() {
                     Ok(refusal) => {
                         self.refuse(&refusal);
@@ -191,6 +213,9 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: Step, verified: Option<&Verified>) -> anyhow::Result<Next> {
         match step {
             Step::Lack { needed, free } => self.refuse(&Refusal::NoSpace { needed, free }),
+            Step::LackBoot(Lack { needed, free }) => {
+                self.refuse(&Refusal::NoBootSpace { needed, free });
+            }
             Step::Fetch { missing, bytes } => {
                 self.announce(bytes)?;
                 fetch::fetch(self.host, &missing, |done, total| {
@@ -201,11 +226,10 @@ impl<'a> Run<'a> {
                 if let Some(verified) = verified {
                     fetch::import(self.host, &self.nix, &missing, &verified.closure)?;
                 }
+                // Only now it can be looked at.
+                return Ok(Next::Plan);
             }
-            Step::Begin { to, direction } => {
-                self.state.attempt = Some(Attempt { to, direction, activations: 0, failure: None });
-                self.store.save(&self.state, "begin")?;
-            }
+            Step::Begin { to, direction } => self.begin(to, direction)?,
             Step::ApplyData { data } => data::apply(self.host, &data::kept(self.host, &data)?)?,
             Step::Activate { system } => return self.activate(&system),
             Step::Await { .. } => {
@@ -213,6 +237,11 @@ impl<'a> Run<'a> {
                 return Ok(Next::Plan);
             }
             Step::Prove => return self.prove(),
+            Step::Promote { system } => self.promote(&system)?,
+            Step::Arm { system } => self.arm(&system)?,
+            Step::Reboot { why } => return self.reboot(why),
+            Step::WaitForWindow { why, window } => return self.wait_for_window(&why, window),
+            Step::OnTrial => return self.judge_by_boot(),
             Step::Commit => self.commit()?,
             Step::GiveUp { why } => {
                 self.stuck(why, activate::log(self.host))?;
@@ -253,31 +282,21 @@ impl<'a> Run<'a> {
         Ok(if ended { Next::Step } else { Next::Plan })
     }
 
-    /// Step 9. Evidence, not an exit status: the system is current, and every check passes.
+    /// Step 9. Evidence, not an exit status: see [`prove::look`].
     fn prove(&mut self) -> anyhow::Result<Next> {
         let Some(attempt) = self.state.attempt.clone() else {
             return Ok(Next::Step);
         };
-        let data = attempt.to.data.map(|id| data::kept(self.host, &id)).transpose()?;
-        let checks = data.map(|d| d.checks).unwrap_or_default();
-        self.checks = checks::run(self.host, &checks);
-        let current = current_system(&self.host.config);
-        let wrong = if current != attempt.to.system {
-            let shown = current.map_or("nothing".into(), |c| c.to_string());
-            let how = activate::ended(self.host, &attempt).map_or(String::new(), |e| e.how);
-            Some(format!("the current system is {shown}; {how}"))
-        } else {
-            failing(&self.checks)
-        };
-        let Some(why) = wrong else {
+        let proof = prove::look(self.host, &self.state, &attempt, self.say);
+        self.checks = proof.checks;
+        self.notes.extend(proof.notes);
+        let Some(why) = proof.wrong else {
             return Ok(Next::Step);
         };
         (self.say)(&why);
-        let mut log = activate::log(self.host);
-        log.extend(checks::logs(self.host, &checks, &self.checks));
         match attempt.direction {
-            Direction::Forward => self.roll_back(why, log)?,
-            Direction::Back => self.stuck(why, log)?,
+            Direction::Forward => self.roll_back(why, proof.log)?,
+            Direction::Back => self.stuck(why, proof.log)?,
         };
         Ok(Next::Plan)
     }
@@ -287,14 +306,23 @@ impl<'a> Run<'a> {
         let Some(attempt) = self.state.attempt.take() else {
             return Ok(());
         };
-        self.state.good = attempt.to;
+        let booted = attempt.boot.is_some();
+        let last = std::mem::replace(&mut self.state.good, attempt.to);
+        if attempt.direction == Direction::Forward {
+            self.state.fallback = match self.state.fallback.take() {
+                _ if booted => None,
+                Some(fallback) => Some(fallback),
+                None => self.fall_back_to(last, attempt.before),
+            };
+        }
         if let Some(Failure { release, why, log }) = attempt.failure {
             let event = Event::RolledBack { from: release, why, log };
             self.record(event)?;
         } else if self.event.is_none() {
             self.record(Event::Healthy)?;
         }
-        self.store.save(&self.state, "commit").map_err(Into::into)
+        self.store.save(&self.state, "commit")?;
+        roots::keep(&self.host.config, &self.state)
     }
 
     /// Writes down that the release failed and that the host goes back.
@@ -311,9 +339,11 @@ impl<'a> Run<'a> {
             self.store.save(&self.state, "stuck")?;
             return Ok(false);
         }
-        let (to, direction) = (self.state.good.clone(), Direction::Back);
-        self.state.attempt =
-            Some(Attempt { to, direction, activations: 0, failure: Some(failure) });
+        let failed = self.state.attempt.take();
+        let promoting = failed.is_some_and(|a| a.promoting || a.boot.is_some());
+        let to = self.state.good.clone();
+        let back = Attempt::new(to, Direction::Back, Before::default());
+        self.state.attempt = Some(Attempt { promoting, failure: Some(failure), ..back });
         self.store.save(&self.state, "roll-back")?;
         Ok(true)
     }
@@ -369,7 +399,11 @@ impl<'a> Run<'a> {
             self.record(event.clone())?;
         }
         self.store.save(&self.state, "report")?;
+        let restart = self.restart.take();
         let sent = self.send().map_err(|e| format!("{e:#}"));
+        if let Some(why) = restart {
+            reboot::ask(&self.host.config, &why)?;
+        }
         let (checks, notes, good) = (self.checks, self.notes, self.state.good);
         Ok(Outcome { event, checks, notes, good, sent })
     }
@@ -388,6 +422,8 @@ enum Next {
     Step,
     /// The facts changed: observe and plan again.
     Plan,
+    /// All that can be done now is done.
+    End,
 }
 
 /// An error with its causes, in one line.

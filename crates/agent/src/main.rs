@@ -209,7 +209,10 @@ fn describe(step: &afield_core::plan::Step) -> String {
         Step::Arm { system } => format!("give {system} the next boot on trial"),
         Step::Reboot { why } => format!("restart: {why}"),
         Step::WaitForWindow { why, window } => {
-            format!("wait until {} to restart, at most until {}: {why}", window.opens, window.closes)
+            format!(
+                "wait until {} to restart, at most until {}: {why}",
+                window.opens, window.closes
+            )
         }
         Step::OnTrial => "judge the last good state by its first boot".into(),
         Step::Watch => "run the checks and report".into(),
@@ -244,11 +247,17 @@ fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
         );
         if let Some(since) = attempt.waits {
             let window = observe::window(&config, jiff::Timestamp::now());
-            println!("waits         since {since} for a restart, from {} to {}", window.opens, window.closes);
+            println!(
+                "waits         since {since} for a restart, from {} to {}",
+                window.opens, window.closes
+            );
         }
     }
     if let Some(fallback) = &state.fallback {
-        println!("falls back    to release {}, until the next boot", release(fallback.generation.release));
+        println!(
+            "falls back    to release {}, until the next boot",
+            release(fallback.generation.release)
+        );
     }
     for failed in &state.quarantined {
         println!("failed here   release {failed}");

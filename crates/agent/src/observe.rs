@@ -112,7 +112,8 @@ pub fn observe(
     let to = state.attempt.as_ref().map(|a| a.to.system.as_ref());
     let to = to.unwrap_or_else(|| target.as_ref().map(|t: &Target| &t.system));
     let to = to.filter(|to| current.as_ref() != Some(to));
-    let here = target.as_ref().filter(|t| t.missing.is_empty() && Some(&t.system) != current.as_ref());
+    let here =
+        target.as_ref().filter(|t| t.missing.is_empty() && Some(&t.system) != current.as_ref());
     let facts = Facts {
         reboot: to.and_then(|to| reboot::needed(config, contract::booted(config).as_ref(), to)),
         boot_lack: here.and_then(|t| Loader::find(config).lack(config, &t.system)),

@@ -77,7 +77,10 @@ pub fn look(host: &Host, state: &State, attempt: &Attempt, say: &dyn Fn(&str)) -
 fn settle(host: &Host, booted: bool) {
     if units::run_the_host(&host.config) {
         std::thread::sleep(DIES);
-        units::settle(&host.config, if booted { host.config.boot_patience.duration() } else { SETTLE });
+        units::settle(
+            &host.config,
+            if booted { host.config.boot_patience.duration() } else { SETTLE },
+        );
     }
 }
 
@@ -100,13 +103,16 @@ fn not_current(host: &Host, state: &State, attempt: &Attempt) -> Option<String> 
 
 fn reachable(host: &Host, attempt: &Attempt, say: &dyn Fn(&str), proof: &mut Proof) {
     let before = &attempt.before;
+    if !before.reach.any() {
+        return;
+    }
     let patience = Patience {
         up: host.config.reach_patience.as_secs(),
         down: host.config.uplink_patience.as_secs(),
     };
     let since = Instant::now();
     loop {
-        let now = if before.reach.any() { reach::look(host) } else { Default::default() };
+        let now = reach::look(host);
         let link = reach::link(host, before.gateway.as_deref());
         match judge(&before.reach, &now, &link, since.elapsed().as_secs(), patience) {
             Verdict::Fine => return,

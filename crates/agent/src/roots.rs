@@ -15,7 +15,8 @@ pub fn keep(config: &Config, state: &State) -> anyhow::Result<()> {
     let folder = config.inside(Path::new("/nix/var/nix/gcroots/afield"));
     let fallback = state.fallback.as_ref().and_then(|f| f.generation.system.as_ref());
     let attempt = state.attempt.as_ref().and_then(|a| a.to.system.as_ref());
-    let roots = [("good", state.good.system.as_ref()), ("fallback", fallback), ("attempt", attempt)];
+    let roots =
+        [("good", state.good.system.as_ref()), ("fallback", fallback), ("attempt", attempt)];
     if roots.iter().all(|(_, system)| system.is_none()) && !folder.exists() {
         return Ok(());
     }

@@ -15,7 +15,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Of one unit's log, at most this many lines are told.
 const LINES: &str = "--lines=10";
 /// Units that are under way because the agent is.
-const OWN: [&str; 4] = ["afield-", "boot-complete.target", "systemd-bless-boot", "systemd-update-done"];
+const OWN: [&str; 4] =
+    ["afield-", "boot-complete.target", "systemd-bless-boot", "systemd-update-done"];
 
 /// Whether systemd runs the host.
 pub fn run_the_host(config: &Config) -> bool {

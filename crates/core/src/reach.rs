@@ -69,7 +69,9 @@ pub fn judge(before: &Reach, now: &Reach, link: &Link, waited: u64, patience: Pa
         return Verdict::Wait;
     }
     let lost = |how: &str| {
-        Verdict::Lost(format!("{before} could be reached before, and nothing can now, though {how}"))
+        Verdict::Lost(format!(
+            "{before} could be reached before, and nothing can now, though {how}"
+        ))
     };
     if link.relay {
         return lost("a relay's port is open");
@@ -77,7 +79,9 @@ pub fn judge(before: &Reach, now: &Reach, link: &Link, waited: u64, patience: Pa
     let dead = match (link.carrier, link.route, link.gateway) {
         (false, ..) => "no link has a carrier",
         // The cable is in, and the way out is gone from the configuration.
-        (true, false, _) => return lost("a link has a carrier; there is no default route any more"),
+        (true, false, _) => {
+            return lost("a link has a carrier; there is no default route any more");
+        }
         (true, true, Some(false)) => "the gateway does not answer",
         (true, true, Some(true)) => return lost("the gateway answers"),
         (true, true, None) => return lost("there is a default route"),

@@ -67,8 +67,7 @@ impl FromStr for Window {
             rule: "it is two times of day, as in 01:00-05:00 or, over midnight, 22:00-04:00",
         };
         let (lower, upper) = text.split_once('-').ok_or_else(wrong)?;
-        let (lower, upper) =
-            (time(lower).ok_or_else(wrong)?, time(upper).ok_or_else(wrong)?);
+        let (lower, upper) = (time(lower).ok_or_else(wrong)?, time(upper).ok_or_else(wrong)?);
         Ok(Self { lower, upper })
     }
 }
@@ -143,7 +142,9 @@ mod tests {
         for good in ["01:00-05:00", "22:30-04:00"] {
             assert_eq!(good.parse::<Window>().unwrap().to_string(), good);
         }
-        for bad in ["", "1:00-5:00", "01:00", "25:00-01:00", "01:00-05:60", "01.00-05.00", "+1:00-05:00"] {
+        for bad in
+            ["", "1:00-5:00", "01:00", "25:00-01:00", "01:00-05:60", "01.00-05.00", "+1:00-05:00"]
+        {
             assert!(bad.parse::<Window>().is_err(), "{bad} was taken");
         }
     }

@@ -51,7 +51,10 @@ fn a_link_that_is_up_tells_that_the_release_is_to_blame() {
 fn an_uplink_that_died_is_nobody_s_fault() {
     for (link, why) in [
         (Link { carrier: false, ..good_link() }, "no link has a carrier"),
-        (Link { carrier: false, route: false, gateway: None, relay: false }, "no link has a carrier"),
+        (
+            Link { carrier: false, route: false, gateway: None, relay: false },
+            "no link has a carrier",
+        ),
         (Link { gateway: Some(false), ..good_link() }, "the gateway does not answer"),
     ] {
         assert_eq!(short(&["hub"], &[], &link, 60), "wait", "{link:?}: it may come back");

@@ -4,6 +4,7 @@
 
 pub mod fleet;
 pub mod host;
+pub mod machine;
 pub mod net;
 pub mod relay;
 pub mod server;

@@ -40,8 +40,11 @@ impl Grub {
         let path = self.folder.join("grub.cfg");
         let text = files::read_limited(&path, MAX_CONFIG)?;
         let found = entries(&String::from_utf8_lossy(&text));
-        let mut found: Vec<Vec<String>> =
-            found.into_iter().filter(|(_, body)| super::starts(body, system)).map(|e| e.0).collect();
+        let mut found: Vec<Vec<String>> = found
+            .into_iter()
+            .filter(|(_, body)| super::starts(body, system))
+            .map(|e| e.0)
+            .collect();
         found.sort_by_key(|titles| std::cmp::Reverse(titles.len()));
         let named = |titles: Vec<String>| {
             titles.iter().map(|t| t.replace('>', ">>")).collect::<Vec<_>>().join(">")
@@ -144,9 +147,9 @@ fn entries(config: &str) -> Vec<(Vec<String>, String)> {
     let mut open: Vec<Option<String>> = Vec::new();
     let mut body: Option<String> = None;
     for line in config.lines().map(str::trim) {
-        let menu = ["menuentry", "submenu"].into_iter().find(|word| {
-            line.strip_prefix(word).is_some_and(|rest| rest.starts_with([' ', '\t']))
-        });
+        let menu = ["menuentry", "submenu"]
+            .into_iter()
+            .find(|word| line.strip_prefix(word).is_some_and(|rest| rest.starts_with([' ', '\t'])));
         if line.ends_with('{') {
             if menu == Some("menuentry") {
                 body = Some(String::new());

@@ -17,7 +17,8 @@ const MAX_DEPTH: usize = 4;
 pub fn lack(config: &Config, system: &StorePath, partition: &Path) -> Option<Lack> {
     let mut names = Vec::new();
     list(partition, 0, &mut names);
-    let sizes = ["kernel", "initrd"].into_iter().filter_map(|part| size(config, system, part, &names));
+    let sizes =
+        ["kernel", "initrd"].into_iter().filter_map(|part| size(config, system, part, &names));
     let needed: u64 = sizes.sum();
     let stat = rustix::fs::statvfs(partition).ok()?;
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);

@@ -109,14 +109,23 @@ fn is_copy(config: &Config, is: &Path, from: &Path, mode: &str) -> anyhow::Resul
 }
 
 /// The files of a tree of links, by their names in it.
-fn walk(config: &Config, tree: &Path, below: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+fn walk(
+    config: &Config,
+    tree: &Path,
+    below: &Path,
+    found: &mut Vec<PathBuf>,
+) -> anyhow::Result<()> {
     let folder = config.inside(&resolve(config, &tree.join(below))?);
     let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
     for entry in entries {
         let name = below.join(entry?.file_name());
         let real = config.inside(&resolve(config, &tree.join(&name))?);
         if real.is_dir() {
-            anyhow::ensure!(name.components().count() < MAX_LINKS, "{} is too deep", name.display());
+            anyhow::ensure!(
+                name.components().count() < MAX_LINKS,
+                "{} is too deep",
+                name.display()
+            );
             walk(config, tree, &name, found)?;
         } else {
             found.push(name);

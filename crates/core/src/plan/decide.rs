@@ -1,7 +1,8 @@
 //! The decision itself.
 
 use super::{
-    Activation, Attempt, Boot, Direction, Facts, Generation, MAX_ATTEMPTS, Plan, Step, Target, Trial,
+    Activation, Attempt, Boot, Direction, Facts, Generation, MAX_ATTEMPTS, Plan, Step, Target,
+    Trial,
 };
 
 /// The decision.
@@ -165,14 +166,22 @@ fn finish(facts: &Facts, attempt: &Attempt) -> Plan {
     let why = format!("an earlier run was on the way {way} {release}");
     let up = facts.current == to.system;
     let steps = match (facts.activation, facts.boot) {
-        (Activation::Running, _) => to.system.clone().map(|system| Step::Await { system }).into_iter().collect(),
+        (Activation::Running, _) => {
+            to.system.clone().map(|system| Step::Await { system }).into_iter().collect()
+        }
         (_, Boot::Asked) => vec![Step::Reboot { why: format!("{release} waits for the restart") }],
         (_, Boot::Happened) if forward && !up => {
-            return undo(attempt, format!("{release} did not come up: the machine fell back by itself"));
+            return undo(
+                attempt,
+                format!("{release} did not come up: the machine fell back by itself"),
+            );
         }
         (Activation::None, _) if attempt.activations >= MAX_ATTEMPTS && !up => {
             let n = attempt.activations;
-            return undo(attempt, format!("{release} was begun {n} times, and each time the host went down"));
+            return undo(
+                attempt,
+                format!("{release} was begun {n} times, and each time the host went down"),
+            );
         }
         (Activation::None, Boot::NotAsked) if forward && facts.reboot.is_some() => {
             return wait_or_reboot(facts, to, why);

@@ -43,7 +43,8 @@ pub fn fetch(
     Ok(())
 }
 
-fn fetch_one(host: &Host, item: &Missing, mut progress: impl FnMut(u64)) -> anyhow::Result<()> {
+/// Fetches one object, from where the last run stopped.
+pub fn fetch_one(host: &Host, item: &Missing, mut progress: impl FnMut(u64)) -> anyhow::Result<()> {
     let path = host.download(&item.object.id);
     if path.exists() {
         return Ok(());

@@ -8,7 +8,7 @@ use afield_agent::config::Config;
 use afield_agent::host::Host;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::Store;
-use afield_agent::{activate, observe, tunnel};
+use afield_agent::{activate, daemon, install, observe, repair, tunnel};
 use afield_core::report::Event;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -48,6 +48,8 @@ enum Command {
         /// The file; default: that of `--config`.
         file: Option<PathBuf>,
     },
+    /// Make this Debian or Ubuntu a host of the fleet: configuration, trust root, agent and its unit.
+    Install(install::Args),
     /// Keep a reverse tunnel to every relay; runs for ever, as a user without rights.
     Tunnel(TunnelArgs),
     /// Print completions for a shell.
@@ -61,6 +63,9 @@ enum Command {
         /// The job's folder.
         folder: PathBuf,
     },
+    /// Says that the agent ended in an orderly way; run by its unit.
+    #[command(hide = true)]
+    Ended,
     /// Becomes the ssh of a tunnel; started by `tunnel` itself.
     #[command(hide = true, name = tunnel::client::COMMAND)]
     TunnelSsh {
@@ -103,7 +108,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Once { dry_run: false } => once(cli, &host(&cli.config)?),
         Command::Once { dry_run: true } | Command::Plan => plan(cli, &host(&cli.config)?),
-        Command::Run => forever(cli, &host(&cli.config)?),
+        Command::Run => daemon::run(&host(&cli.config)?),
         Command::Status => status(cli),
         Command::CheckConfig { file } => check_config(cli, file.as_deref().unwrap_or(&cli.config)),
         Command::Completions { shell } => {
@@ -113,6 +118,16 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Activate { folder } => {
             activate::detached_main(folder)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Install(args) => {
+            Ok(if install::run(args)? { ExitCode::from(3) } else { ExitCode::SUCCESS })
+        }
+        Command::Ended => {
+            // systemd says how it was; an agent that was killed did not end in an orderly way.
+            if std::env::var("SERVICE_RESULT").is_ok_and(|result| result == "success") {
+                repair::ended_well(&Config::read(&cli.config)?.state_dir())?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Tunnel(args) => run_tunnel(args),
@@ -151,16 +166,6 @@ fn say() -> impl Fn(&str) {
         }
         eprintln!("afield-agent: {text}");
         *last = (text.to_owned(), std::time::Instant::now());
-    }
-}
-
-fn forever(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
-    loop {
-        if let Err(e) = once(cli, host) {
-            // The next check-in may find it mended; giving up would leave the host alone.
-            eprintln!("afield-agent: {e:#}");
-        }
-        std::thread::sleep(host.config.interval.duration());
     }
 }
 

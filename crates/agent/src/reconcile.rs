@@ -12,7 +12,7 @@ use crate::observe::{Observed, current_system, forget_documents, observe};
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{activate, checks, data, fetch, prove, reboot, report, roots};
+use crate::{activate, checks, data, fetch, journal, prove, reboot, repair, report, roots};
 
 mod change;
 
@@ -49,6 +49,7 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
     // 3. Verify it, and the release that it names, until one is accepted.
     let (verified, refusal) = verify_first(host, &mut run.state, offers, run.now);
     run.accept(verified.as_ref(), refusal.as_ref())?;
+    run.mend(verified.as_ref());
 
     for _ in 0..MAX_ROUNDS {
         // 4. Observe.
@@ -141,6 +142,14 @@ impl<'a> Run<'a> {
         roots::keep(&self.host.config, &self.state)
     }
 
+    /// What a power cut took is got again before anything is built on it.
+    fn mend(&mut self, verified: Option<&Verified>) {
+        let found =
+            repair::after_a_power_cut(self.host, &self.nix, &self.state, verified, self.say);
+        self.notes
+            .extend(found.unwrap_or_else(|e| vec![format!("store paths cannot be read: {e:#}")]));
+    }
+
     fn refuse(&mut self, refusal: &Refusal) {
         let why = describe(refusal);
         (self.say)(&why);
@@ -170,6 +179,7 @@ impl<'a> Run<'a> {
     /// Carries out a plan; true if there is something to plan anew.
     fn execute(&mut self, plan: Plan, verified: Option<&Verified>) -> anyhow::Result<bool> {
         for step in plan.steps {
+            journal::step(&step, self.state.release_seen);
             // What only brings things here fails nobody's attempt.
             let brings = matches!(step, Step::Fetch { .. } | Step::Import { .. });
             match self.step(step, verified) {

@@ -63,7 +63,11 @@ pub struct Server {
 impl Server {
     /// Serves a folder.
     pub fn start(folder: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), folder)
+    }
+
+    /// Serves a folder there, in whichever network that is.
+    pub fn on(listener: TcpListener, folder: &Path) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (folder, for_thread) = (folder.to_owned(), Arc::clone(&shared));

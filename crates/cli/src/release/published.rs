@@ -13,6 +13,7 @@ use afield_store::trust::{self, Trusted};
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use crate::commands::keys::ROTATION;
 use crate::exit::Failure;
 use crate::fleet::Project;
 use crate::root::{newest_root, read_trust_root};
@@ -185,6 +186,10 @@ fn release_seed(
     metadata: &Path,
     root: &[u8],
 ) -> Result<[u8; 32], Failure> {
+    if keys.join(ROTATION).exists() {
+        return Err(Failure::refused("a key is being replaced, and that was cut off")
+            .hint("finish it with afield keys rotate --keys DIR ROLE, any role"));
+    }
     let (content, _) = newest_root(metadata, root)?;
     if content.expires <= Timestamp::now() {
         let day = content.expires.strftime("%F");

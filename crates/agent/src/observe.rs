@@ -98,6 +98,11 @@ pub fn observe(
             false
         }
     });
+    let good = state.good.system.as_ref();
+    let good = good.filter(|s| Contract::of(&host.config, s) == Some(Contract::SystemManager));
+    drift.extend(
+        good.into_iter().flat_map(|s| contract::system_manager::differences(&host.config, s)),
+    );
     // During an attempt the data of the new generation may be in place already.
     let attempted = state.attempt.as_ref().and_then(|a| a.to.data);
     let attempted = attempted.filter(|id| applied(host, id));

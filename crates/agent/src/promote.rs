@@ -20,11 +20,16 @@ pub fn on_trial(host: &Host, nix: &Nix, state: &State, system: &StorePath) -> an
     let loader = Loader::find(&host.config);
     let good = state.good.system.as_ref();
     let fallback = state.fallback.as_ref().and_then(|f| f.generation.system.as_ref());
-    loader.hold(fallback.or(good))?;
+    let safe = fallback.or(good);
+    loader.hold(safe)?;
     nix.set_profile(&host.config, system).context("the profile cannot be set")?;
     fault::point("promote:profile-set");
     write_entries(host, system)?;
     fault::point("promote:entries-written");
+    if safe.is_none() || contract::booted(&host.config).is_none() {
+        // Without anything to fall back to, tries would only run out.
+        return loader.bless(system);
+    }
     // What was never booted keeps its own tries, behind those of the newer one.
     if let Some(good) = good.filter(|good| fallback.is_some() && *good != system) {
         loader.count(good)?;

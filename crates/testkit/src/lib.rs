@@ -9,3 +9,4 @@ pub mod net;
 pub mod relay;
 pub mod server;
 pub mod system;
+pub mod ubuntu;

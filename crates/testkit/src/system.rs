@@ -70,9 +70,14 @@ impl System {
 
     /// The same with a kernel.
     pub fn with_kernel(text: &str, contract: Contract, kernel: Kernel<'_>) -> Self {
+        Self::made(text, contract, kernel, "")
+    }
+
+    fn made(text: &str, contract: Contract, kernel: Kernel<'_>, more: &str) -> Self {
         let busybox = busybox();
         let tools = busybox.info.path.clone();
-        let path = store_path("system", format!("{text} {contract:?} {kernel:?}").as_bytes());
+        let path =
+            store_path("system", format!("{text} {more} {contract:?} {kernel:?}").as_bytes());
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("system");
         fs::create_dir_all(root.join("bin")).unwrap();
@@ -88,11 +93,16 @@ impl System {
         if contract == Contract::DiesAtBoot {
             fs::write(root.join("dies-at-boot"), "").unwrap();
         }
-        let script = script(&tools, &path, contract);
+        let script = script(&tools, &path, contract) + more;
         executable(&root.join("bin/switch-to-configuration"), script.as_bytes());
         let mut toplevel = Built::of("system", dump(&root), vec![tools]);
         toplevel.info.path = path;
         Self { paths: vec![busybox, toplevel] }
+    }
+
+    /// A system that also runs `more` in the host's shell when it is made current, after its work.
+    pub fn scripted(text: &str, more: &str) -> Self {
+        Self::made(text, Contract::Honest, Kernel::None, more)
     }
 
     /// Its toplevel.
@@ -133,7 +143,7 @@ const BOOT: &str = "\
     $b rm -f /boot/new && $b ln -s $s /boot/new && $b mv -T /boot/new /boot/system
 ";
 
-fn busybox() -> Built {
+pub(crate) fn busybox() -> Built {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("busybox");
     fs::create_dir_all(root.join("bin")).unwrap();
@@ -144,12 +154,12 @@ fn busybox() -> Built {
     Built::of("busybox", dump(&root), vec![])
 }
 
-fn executable(path: &Path, content: &[u8]) {
+pub(crate) fn executable(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn dump(path: &Path) -> Vec<u8> {
+pub(crate) fn dump(path: &Path) -> Vec<u8> {
     let output = Command::new("nix-store").arg("--dump").arg(path).output();
     let output = output.expect("nix-store must be installed (apt-get install nix-bin)");
     assert!(output.status.success(), "{output:?}");
@@ -157,7 +167,7 @@ fn dump(path: &Path) -> Vec<u8> {
 }
 
 /// A store path whose hash part comes from `content`.
-fn store_path(name: &str, content: &[u8]) -> StorePath {
+pub(crate) fn store_path(name: &str, content: &[u8]) -> StorePath {
     const DIGITS: &[u8] = b"0123456789abcdfghijklmnpqrsvwxyz";
     let hash = NarHash::of(content).hex();
     let digits = hash.bytes().take(32).map(|b| char::from(DIGITS[usize::from(b % 32)]));

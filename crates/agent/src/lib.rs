@@ -5,6 +5,7 @@
 
 pub mod activate;
 pub mod boot;
+pub mod boot_check;
 pub mod checks;
 pub mod config;
 pub mod contract;

@@ -8,7 +8,7 @@ use afield_agent::config::Config;
 use afield_agent::host::Host;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::Store;
-use afield_agent::{activate, daemon, install, observe, repair, tunnel};
+use afield_agent::{activate, boot_check, daemon, install, observe, repair, tunnel};
 use afield_core::report::Event;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -57,6 +57,8 @@ enum Command {
         /// Which shell.
         shell: Shell,
     },
+    /// At the end of a boot: judge the system that it started, if it is on trial.
+    BootCheck,
     /// The detached part of an activation; started by the agent itself.
     #[command(hide = true)]
     Activate {
@@ -131,6 +133,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Tunnel(args) => run_tunnel(args),
+        Command::BootCheck => {
+            let well = boot_check::run(&host(&cli.config)?, &say())?;
+            Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
         Command::TunnelSsh { parent, arguments } => {
             Err(tunnel::client::become_ssh(*parent, arguments))
         }

@@ -65,7 +65,7 @@ pub fn boot(config: &Config, state: &State) -> Boot {
 }
 
 /// What became of a system that was proved without a boot, when the machine is booted.
-fn trial(config: &Config, state: &State) -> Trial {
+pub fn trial(config: &Config, state: &State) -> Trial {
     let (Some(fallback), Some(good)) = (&state.fallback, &state.good.system) else {
         return Trial::None;
     };

@@ -10,6 +10,7 @@ use afield_store::fault;
 use anyhow::Context as _;
 
 use crate::boot::Loader;
+use crate::boot_check;
 use crate::contract::{self, Action};
 use crate::host::Host;
 use crate::nix::Nix;
@@ -33,6 +34,9 @@ pub fn on_trial(host: &Host, nix: &Nix, state: &State, system: &StorePath) -> an
     // What was never booted keeps its own tries, behind those of the newer one.
     if let Some(good) = good.filter(|good| fallback.is_some() && *good != system) {
         loader.count(good)?;
+    }
+    if loader.counts() {
+        boot_check::arm(host)?;
     }
     loader.arm(system)?;
     fault::point("promote:armed");

@@ -12,7 +12,9 @@ use crate::observe::{Observed, current_system, forget_documents, observe};
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{activate, checks, data, fetch, journal, prove, reboot, repair, report, roots};
+use crate::{
+    activate, boot_check, checks, data, fetch, journal, prove, reboot, repair, report, roots,
+};
 
 mod change;
 
@@ -317,6 +319,9 @@ impl<'a> Run<'a> {
             return Ok(());
         };
         let booted = attempt.boot.is_some();
+        if booted || attempt.direction == Direction::Back {
+            boot_check::disarm(self.host)?;
+        }
         let last = std::mem::replace(&mut self.state.good, attempt.to);
         if attempt.direction == Direction::Forward {
             self.state.fallback = match self.state.fallback.take() {

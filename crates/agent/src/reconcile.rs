@@ -1,19 +1,26 @@
 //! The spine of the agent: eleven steps from what is assigned to what is reported.
 
+use std::sync::Mutex;
+
 use afield_core::ids::StorePath;
-use afield_core::plan::{Attempt, Before, Direction, Failure, Generation, Lack, Plan, Step, plan};
+use afield_core::plan::{
+    Attempt, Before, Direction, Failure, Generation, Lack, Missing, Plan, Step, plan,
+};
 use afield_core::report::{CheckResult, Event};
 use jiff::Timestamp;
 
 use crate::contract::Contract;
+use crate::fetch::Job;
 use crate::host::Host;
 use crate::nix::{self, Nix};
 use crate::observe::{Observed, current_system, forget_documents, observe};
+use crate::obtain::Halt;
+use crate::purse::Purse;
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
 use crate::{
-    activate, boot_check, checks, data, fetch, journal, prove, reboot, repair, report, roots,
+    activate, boot_check, checks, data, fetch, journal, prove, purse, reboot, repair, report, roots,
 };
 
 mod change;
@@ -183,11 +190,11 @@ impl<'a> Run<'a> {
         for step in plan.steps {
             journal::step(&step, self.state.release_seen);
             // What only brings things here fails nobody's attempt.
-            let brings = matches!(step, Step::Fetch { .. } | Step::Import { .. });
+            let brings = matches!(step, Step::Fetch { .. });
             match self.step(step, verified) {
                 Ok(Next::Step) => {}
                 Ok(Next::Plan) => return Ok(true),
-                Ok(Next::End) => return Ok(false),
+                Ok(Next::Stop) => return Ok(false),
                 Err(e) if brings && !e.is::<Refusal>() => {
                     (self.say)(&format!("{e:#}"));
                     self.notes.push(format!("{e:#}"));
@@ -228,17 +235,12 @@ impl<'a> Run<'a> {
             Step::LackBoot(Lack { needed, free }) => {
                 self.refuse(&Refusal::NoBootSpace { needed, free });
             }
+            Step::Wait { wait, bytes } => self.wait(wait.to_string(), bytes),
             Step::Fetch { missing, bytes } => {
                 self.announce(bytes)?;
-                fetch::fetch(self.host, &missing, |done, total| {
-                    (self.say)(&format!("fetching: {done} of {total} bytes"));
-                })?;
-            }
-            Step::Import { missing } => {
                 if let Some(verified) = verified {
-                    fetch::import(self.host, &self.nix, &missing, &verified.closure)?;
+                    return self.fetch(&missing, verified);
                 }
-                // Only now it can be looked at.
                 return Ok(Next::Plan);
             }
             Step::Begin { to, direction } => self.begin(to, direction)?,
@@ -266,6 +268,40 @@ impl<'a> Run<'a> {
             Step::Watch => self.watch(),
         }
         Ok(Next::Step)
+    }
+
+    /// Steps 6 and 7.
+    fn fetch(&mut self, missing: &[Missing], verified: &Verified) -> anyhow::Result<Next> {
+        let Verified { closure, delivery, data, .. } = verified;
+        let allowance = purse::of(self.host, data.budget.clone(), self.host.now(&self.state).time);
+        let purse = Mutex::new(Purse::new(self.host, allowance));
+        let job =
+            Job { host: self.host, nix: &self.nix, missing, closure, delivery, purse: &purse };
+        let mut left = 0;
+        let delivered = fetch::deliver(&job, |done, total| {
+            left = total - done;
+            (self.say)(&format!("fetching: {done} of {total} bytes"));
+        });
+        self.notes.extend(delivered.notes);
+        match delivered.end.map_err(anyhow::Error::downcast::<Halt>) {
+            // Only now it can be looked at.
+            Ok(()) => Ok(Next::Plan),
+            // The rest of the plan is for another day.
+            Err(Ok(Halt::Paused(why))) => {
+                self.wait(why, left);
+                Ok(Next::Stop)
+            }
+            Err(Ok(halt)) => Err(halt.into_error()),
+            Err(Err(other)) => Err(other),
+        }
+    }
+
+    /// The fetch goes on with a later run.
+    fn wait(&mut self, why: String, bytes: u64) {
+        (self.say)(&why);
+        self.notes.push(format!("{why}; {bytes} bytes are to come"));
+        let to = self.state.release_seen.unwrap_or_default();
+        self.event = Some(Event::Updating { to, done: 0, total: bytes });
     }
 
     /// Tells the hub that an update begins, since on a bad link it takes long.
@@ -435,10 +471,10 @@ impl<'a> Run<'a> {
 enum Next {
     /// The next step of the plan.
     Step,
+    /// Nothing more in this run.
+    Stop,
     /// The facts changed: observe and plan again.
     Plan,
-    /// All that can be done now is done.
-    End,
 }
 
 /// An error with its causes, in one line.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use afield_core::budget::{Allowance, Budget};
 use afield_core::ids::{ObjectId, ReleaseId, StorePath};
 use afield_core::plan::{
     Activation, Attempt, Before, Boot, Direction, Facts, Failure, Generation, Lack, MAX_ATTEMPTS,
@@ -46,6 +47,7 @@ fn base() -> Facts {
         boot_lack: None,
         now: at(0),
         window: Opening { opens: at(3600), closes: at(7200) },
+        allowance: Allowance::default(),
     }
 }
 
@@ -65,7 +67,8 @@ fn attempt(n: u64, direction: Direction, activations: u32) -> Option<Attempt> {
 
 fn missing(nar_size: u64) -> Vec<Missing> {
     let object = ObjectRef { id: data(9), size: 100 };
-    vec![Missing { path: system(2), object, here: 40, nar_size }]
+    let (bases, slice) = (vec![], None);
+    vec![Missing { path: system(2), object, here: 40, nar_size, bases, slice }]
 }
 
 /// The steps in short.
@@ -73,7 +76,7 @@ fn steps(facts: &Facts) -> String {
     let short = |step: &Step| match step {
         Step::Lack { .. } => "lack".into(),
         Step::Fetch { bytes, .. } => format!("fetch {bytes}"),
-        Step::Import { .. } => "import".into(),
+        Step::Wait { bytes, .. } => format!("wait {bytes}"),
         Step::Begin { to, direction } => format!("{direction:?} {}", to.release.unwrap()),
         Step::ApplyData { data: d } => {
             format!("data {}", (0..9).find(|n| data(*n) == *d).unwrap())
@@ -107,9 +110,25 @@ fn a_host_without_an_attempt() {
     let all = "Forward 2, data 2, activate system-2, prove, promote system-2, commit";
     check("a new release", &new, all);
     let half = with(|f| f.target = Some(Target { missing: missing(500), ..target(2) }));
-    check("half of it is here", &half, "fetch 60, import");
+    check("half of it is here", &half, "fetch 60");
     let large = with(|f| f.target = Some(Target { missing: missing(2_000_000), ..target(2) }));
     check("it does not fit", &large, "lack, watch");
+    let metered = Allowance {
+        budget: Budget { ask_first: true, ..Budget::default() },
+        ..Allowance::default()
+    };
+    let waits = with(|f| {
+        f.target = Some(Target { missing: missing(500), ..target(2) });
+        f.allowance = metered.clone();
+    });
+    check("a metered link", &waits, "wait 60, watch");
+    let here = with(|f| {
+        let mut all = missing(500);
+        all[0].here = 100;
+        f.target = Some(Target { missing: all, ..target(2) });
+        f.allowance = metered.clone();
+    });
+    check("a metered link, and all of it is here", &here, "fetch 0");
     let data_only = with(|f| f.target = Some(Target { system: system(1), ..target(2) }));
     check("host data alone", &data_only, "Forward 2, data 2, prove, commit");
     let back = with(|f| f.target = Some(Target { release: ReleaseId(3), ..target(1) }));

@@ -71,7 +71,7 @@ impl Run<'_> {
         self.under_way();
         self.restart = Some(why);
         self.store.save(&self.state, "reboot")?;
-        Ok(Next::End)
+        Ok(Next::Stop)
     }
 
     pub(super) fn wait_for_window(&mut self, why: &str, window: Opening) -> anyhow::Result<Next> {
@@ -91,7 +91,7 @@ impl Run<'_> {
         self.checks = checks::run(self.host, &data.map(|d| d.checks).unwrap_or_default());
         self.under_way();
         self.store.save(&self.state, "wait")?;
-        Ok(Next::End)
+        Ok(Next::Stop)
     }
 
     fn under_way(&mut self) {

@@ -1,5 +1,8 @@
 //! The decision itself.
 
+use crate::budget::told;
+use crate::delivery::room;
+
 use super::{
     Activation, Attempt, Boot, Direction, Facts, Generation, MAX_ATTEMPTS, Plan, Step, Target,
     Trial,
@@ -89,17 +92,19 @@ fn advance(facts: &Facts, target: &Target) -> Plan {
 /// Brings what is missing here; how the system is switched to is planned when it can be looked at.
 fn bring(facts: &Facts, target: &Target) -> Plan {
     let (release, missing) = (target.release, &target.missing);
-    let needed =
-        missing.iter().map(|m| m.nar_size + m.object.size - m.here.min(m.object.size)).sum();
+    let needed = room(missing);
     if needed > facts.free {
         let why = format!("release {release} does not fit");
         return Plan { why, steps: vec![Step::Lack { needed, free: facts.free }, Step::Watch] };
     }
     let bytes = missing.iter().map(|m| m.object.size.saturating_sub(m.here)).sum();
-    let steps = vec![
-        Step::Fetch { missing: missing.clone(), bytes },
-        Step::Import { missing: missing.clone() },
-    ];
+    // What is here already may be imported at any time.
+    if let (Err(wait), true) = (facts.allowance.verdict(), bytes > 0) {
+        let todo = told(bytes, &facts.allowance.budget);
+        let why = format!("release {release} ({todo}): {wait}");
+        return Plan { why, steps: vec![Step::Wait { wait, bytes }, Step::Watch] };
+    }
+    let steps = vec![Step::Fetch { missing: missing.clone(), bytes }];
     Plan { why: format!("release {release} is assigned"), steps }
 }
 

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Allowance, Wait};
+use crate::delivery::{Base, Slice};
 use crate::ids::{ObjectId, ReleaseId, StorePath};
 use crate::reach::Reach;
 use crate::release::ObjectRef;
@@ -157,6 +159,12 @@ pub struct Missing {
     pub here: u64,
     /// Length of its NAR.
     pub nar_size: u64,
+    /// What the object is a patch against; empty if it is a full one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<Base>,
+    /// Where the object stands in a pack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<Slice>,
 }
 
 /// A verified release, as far as it concerns this host.
@@ -168,7 +176,7 @@ pub struct Target {
     pub system: StorePath,
     /// The host data to apply.
     pub data: ObjectId,
-    /// References before referrers.
+    /// In the order of fetching and importing: references before referrers.
     pub missing: Vec<Missing>,
 }
 
@@ -205,6 +213,9 @@ pub struct Facts {
     pub now: Timestamp,
     /// When the host may be restarted: now, or next.
     pub window: Opening,
+    /// What the site's link allows now.
+    #[serde(default)]
+    pub allowance: Allowance,
 }
 
 /// Too little room.
@@ -229,17 +240,19 @@ pub enum Step {
     },
     /// Tell that the boot loader's partition has too little room, before anything is switched.
     LackBoot(Lack),
-    /// Fetch objects, continuing where the last run stopped.
+    /// Fetch nothing yet.
+    Wait {
+        /// For what.
+        wait: Wait,
+        /// Bytes still to come.
+        bytes: u64,
+    },
+    /// Fetch objects, continuing where the last run stopped, and import them into the Nix store as they come.
     Fetch {
         /// In the order of import.
         missing: Vec<Missing>,
         /// Bytes still to come.
         bytes: u64,
-    },
-    /// Import the fetched objects into the Nix store, references first.
-    Import {
-        /// The paths.
-        missing: Vec<Missing>,
     },
     /// Write down that an attempt begins.
     Begin {

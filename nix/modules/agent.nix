@@ -72,6 +72,12 @@ in
       host-key = lib.mkDefault config.settings.system.private_key_source;
       trust-root = lib.mkDefault "/etc/afield/root.json";
       reboot-window = lib.mkDefault "${maintenance.nixos_upgrade.rebootWindow.lower}-${maintenance.nixos_upgrade.rebootWindow.upper}";
+      # The copy that the tunnel's account may read.
+      tunnel-key = lib.mkDefault config.settings.system.private_key;
+      secrets = lib.removeSuffix "/" config.settings.system.secrets.dest_directory;
+      secrets-groups = [ "wheel" ] ++ config.settings.system.secrets.allow_groups;
+      configs = lib.removeSuffix "/" config.settings.system.app_configs.dest_directory;
+      configs-groups = [ "wheel" ] ++ config.settings.system.app_configs.allow_groups;
     }
     // lib.optionalAttrs (cfg.hub != null) { inherit (cfg) hub; };
 

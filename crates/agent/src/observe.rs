@@ -31,6 +31,8 @@ pub struct Observed {
     pub facts: Facts,
     /// Drift of managed files, by name.
     pub drift: Vec<String>,
+    /// What is there undeclared, and what is declared without effect.
+    pub remarks: Vec<String>,
 }
 
 /// The system that is current.
@@ -89,10 +91,11 @@ pub fn observe(
     verified: Option<&Verified>,
     now: Timestamp,
 ) -> anyhow::Result<Observed> {
-    let mut drift = Vec::new();
+    let (mut drift, mut remarks) = (Vec::new(), Vec::new());
     let good_data = state.good.data.filter(|id| match data::kept(host, id) {
         Ok(good) => {
-            drift = data::drift(host, &good);
+            drift = data::drift(host, &good, now);
+            remarks = data::remarks(host, &good, now);
             drift.is_empty()
         }
         Err(e) => {
@@ -107,7 +110,7 @@ pub fn observe(
     );
     // During an attempt the data of the new generation may be in place already.
     let attempted = state.attempt.as_ref().and_then(|a| a.to.data);
-    let attempted = attempted.filter(|id| applied(host, id));
+    let attempted = attempted.filter(|id| applied(host, id, now));
     let budget = verified.and_then(|v| v.data.budget.clone());
     let target = verified.map(|v| target(host, nix, v)).transpose()?;
     let activation = match &state.attempt {
@@ -140,11 +143,11 @@ pub fn observe(
         free: free(&host.config),
         allowance: purse::of(host, budget, host.now(state).time),
     };
-    Ok(Observed { facts, drift })
+    Ok(Observed { facts, drift, remarks })
 }
 
-fn applied(host: &Host, id: &afield_core::ids::ObjectId) -> bool {
-    data::kept(host, id).is_ok_and(|kept| data::drift(host, &kept).is_empty())
+fn applied(host: &Host, id: &afield_core::ids::ObjectId, now: Timestamp) -> bool {
+    data::kept(host, id).is_ok_and(|kept| data::drift(host, &kept, now).is_empty())
 }
 
 fn target(host: &Host, nix: &Nix, verified: &Verified) -> anyhow::Result<Target> {

@@ -59,6 +59,7 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
     let (verified, refusal) = verify_first(host, &mut run.state, offers, run.now);
     run.accept(verified.as_ref(), refusal.as_ref())?;
     run.mend(verified.as_ref());
+    run.restore();
 
     for _ in 0..MAX_ROUNDS {
         // 4. Observe.
@@ -169,7 +170,26 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What lay in memory is gone after a restart of the machine, which is no drift.
+    fn restore(&mut self) {
+        let good = self.state.good.data.filter(|_| self.state.attempt.is_none());
+        if !data::was_restarted(self.host) {
+            return;
+        }
+        // What fails here is drift below, and told there.
+        if let Some(Ok(good)) = good.map(|id| data::kept(self.host, &id))
+            && data::restore(self.host, &good).is_ok()
+        {
+            (self.say)("put app configs and secrets back after a restart of the machine");
+        }
+    }
+
     fn notice(&mut self, observed: &Observed) {
+        for remark in &observed.remarks {
+            if !self.notes.contains(remark) {
+                self.notes.push(remark.clone());
+            }
+        }
         if self.state.attempt.is_none() {
             self.notes.extend(observed.drift.iter().map(|d| format!("drift: {d}")));
         }
@@ -180,8 +200,11 @@ impl<'a> Run<'a> {
         }
         let default = &observed.facts.default;
         if self.state.attempt.is_none() && self.state.good.release.is_some() && default != good {
-            let shown = default.as_ref().map_or("nothing", |c| c.as_str());
-            self.notes.push(format!("drift: the machine would start {shown}"));
+            let shown = |system: &Option<StorePath>| {
+                system.as_ref().map_or("nothing".to_owned(), ToString::to_string)
+            };
+            let (is, wanted) = (shown(default), shown(good));
+            self.notes.push(format!("drift: the system profile is {is}, not {wanted}"));
         }
     }
 
@@ -244,7 +267,9 @@ impl<'a> Run<'a> {
                 return Ok(Next::Plan);
             }
             Step::Begin { to, direction } => self.begin(to, direction)?,
-            Step::ApplyData { data } => data::apply(self.host, &data::kept(self.host, &data)?)?,
+            Step::ApplyData { data } => {
+                data::apply(self.host, &data::kept(self.host, &data)?, self.now)?;
+            }
             Step::Activate { system } => return self.activate(&system),
             Step::Await { .. } => {
                 activate::wait(self.host)?;

@@ -61,7 +61,7 @@ impl Entries {
             let text = String::from_utf8_lossy(&text).into_owned();
             entries.push(Entry { name, tries, path, text });
         }
-        entries.sort_by(|a, b| natural(&a.name).cmp(&natural(&b.name)));
+        entries.sort_by_key(|entry| natural(&entry.name));
         Ok(entries)
     }
 

@@ -13,6 +13,7 @@ pub mod contract;
 pub mod daemon;
 pub mod data;
 pub mod fetch;
+pub mod gc;
 pub mod host;
 pub mod import;
 pub mod install;

@@ -12,7 +12,7 @@ use crate::state::State;
 
 /// Makes the roots those of the state.
 pub fn keep(config: &Config, state: &State) -> anyhow::Result<()> {
-    let folder = config.inside(Path::new("/nix/var/nix/gcroots/afield"));
+    let folder = config.inside(Path::new("/nix/var/nix/gcroots/afield-generations"));
     let fallback = state.fallback.as_ref().and_then(|f| f.generation.system.as_ref());
     let attempt = state.attempt.as_ref().and_then(|a| a.to.system.as_ref());
     let roots =

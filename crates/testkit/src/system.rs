@@ -33,6 +33,14 @@ pub struct Built {
 }
 
 impl Built {
+    /// A store path that is one file.
+    pub fn file(name: &str, content: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, content).unwrap();
+        Self::of(name, dump(&file), vec![])
+    }
+
     /// A store path with any archive, honest or not.
     pub fn of(name: &str, nar: Vec<u8>, references: Vec<StorePath>) -> Self {
         let nar_hash = NarHash::of(&nar);

@@ -36,6 +36,9 @@ enum Command {
         /// Only say what would be done (the same as `plan`).
         #[arg(long)]
         dry_run: bool,
+        /// Fetch now, also outside of the site's time windows, beyond the bytes of its day, and on a metered link.
+        #[arg(long, conflicts_with = "dry_run")]
+        now: bool,
     },
     /// Check in for ever, with the configured pause between two check-ins.
     Run,
@@ -106,8 +109,10 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        Command::Once { dry_run: false } => once(cli, &host(&cli.config)?),
-        Command::Once { dry_run: true } | Command::Plan => plan(cli, &host(&cli.config)?),
+        Command::Once { dry_run: false, now } => {
+            once(cli, &Host { go: *now, ..host(&cli.config)? })
+        }
+        Command::Once { dry_run: true, .. } | Command::Plan => plan(cli, &host(&cli.config)?),
         Command::Run => daemon::run(&host(&cli.config)?),
         Command::Status => status(cli),
         Command::CheckConfig { file } => check_config(cli, file.as_deref().unwrap_or(&cli.config)),
@@ -191,11 +196,15 @@ fn plan(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
 fn describe(step: &afield_core::plan::Step) -> String {
     use afield_core::plan::Step;
     match step {
+        Step::Wait { wait, bytes } => format!("{wait}; {bytes} bytes are to come"),
         Step::Lack { needed, free } => format!("stop: {needed} bytes are needed, {free} are free"),
         Step::Fetch { missing, bytes } => {
-            format!("fetch {bytes} bytes in {} objects", missing.len())
+            let patches = missing.iter().filter(|m| !m.bases.is_empty()).count();
+            let n = missing.len();
+            format!(
+                "fetch {bytes} bytes in {n} objects, {patches} of them patches, and import them"
+            )
         }
-        Step::Import { missing } => format!("import {} store paths", missing.len()),
         Step::Begin { to, .. } => match to.release {
             Some(release) => format!("write down the attempt at release {release}"),
             None => "write down the attempt".into(),

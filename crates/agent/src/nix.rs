@@ -1,11 +1,14 @@
 //! Nix on the host: asked through its own programs, never by writing into the store.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use afield_core::ids::StorePath;
+use afield_core::release::PathInfo;
+use afield_store::registration::registrations;
 use anyhow::{Context as _, bail};
 
 use crate::config::Config;
@@ -51,6 +54,21 @@ impl Nix {
             }
         }
         Ok(missing)
+    }
+
+    /// What Nix's database knows of paths; those that are not in the store are left out.
+    pub fn infos(&self, paths: &[StorePath]) -> anyhow::Result<Vec<PathInfo>> {
+        let lacks: BTreeSet<StorePath> = self.missing(paths)?.into_iter().collect();
+        let there: Vec<&str> =
+            paths.iter().filter(|p| !lacks.contains(p)).map(StorePath::as_str).collect();
+        let mut infos = Vec::new();
+        for batch in there.chunks(BATCH) {
+            let mut command = self.command("nix-store");
+            let output = run(command.arg("--dump-db").args(batch))?;
+            let read = registrations(&output);
+            infos.extend(read.map_err(|l| anyhow::anyhow!("nix-store --dump-db says {l:?}"))?);
+        }
+        Ok(infos)
     }
 
     /// Which of the paths are in the store.

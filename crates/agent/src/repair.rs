@@ -10,7 +10,6 @@ use std::io;
 use std::path::Path;
 
 use afield_core::ids::StorePath;
-use afield_core::plan::Missing;
 use afield_core::release::PathInfo;
 use afield_store::{fault, files, object};
 use anyhow::Context as _;
@@ -121,12 +120,10 @@ fn repair(
     let info = verified.closure.paths.iter().find(|info| info.path == *path);
     let info =
         info.context("the assigned release does not have it; a release that does repairs it")?;
-    let object = verified.delivery.full(path)?.clone();
-    let here = fetch::here(host, &object);
-    let item = Missing { path: path.clone(), object, here, nar_size: info.nar_size };
-    fetch::fetch_one(host, &item, |_| {})?;
-    let file = host.download(&item.object.id);
-    object::prove(&file, &item.object, info)?;
+    let object = verified.delivery.full(path)?;
+    fetch::whole(host, object)?;
+    let file = host.download(&object.id);
+    object::prove(&file, object, info)?;
     let cache = host.own("repair");
     files_of_a_cache(&cache, info, &file).context("the archive cannot be unpacked")?;
     nix.repair(path, &cache)?;

@@ -25,4 +25,5 @@ pub mod report;
 pub mod source;
 pub mod state;
 pub mod tunnel;
+pub mod upgrade;
 pub mod verify;

@@ -71,6 +71,11 @@ pub struct System {
 impl System {
     /// A system that puts `text` into `/etc/site`.
     pub fn new(text: &str, contract: Contract) -> Self {
+        Self::with_programs(text, contract, &[])
+    }
+
+    /// The same with further programs in `bin`: name and content.
+    pub fn with_programs(text: &str, contract: Contract, programs: &[(&str, &[u8])]) -> Self {
         let busybox = busybox();
         let tools = busybox.info.path.clone();
         let path = store_path("system", format!("{text} {contract:?}").as_bytes());
@@ -81,6 +86,9 @@ impl System {
         fs::write(root.join("etc/site"), text).unwrap();
         let script = script(&tools, &path, contract);
         executable(&root.join("bin/switch-to-configuration"), script.as_bytes());
+        for (name, content) in programs {
+            executable(&root.join("bin").join(name), content);
+        }
         let mut toplevel = Built::of("system", dump(&root), vec![tools]);
         toplevel.info.path = path;
         Self { paths: vec![busybox, toplevel] }

@@ -12,7 +12,7 @@ const POINTS: &[&str] = &[
     "state:accept:before",
     "state:announce:before",
     "fetch:proved",
-    "import:proved",
+    "import:path",
     "import:done",
     "state:begin:before",
     "data:file",

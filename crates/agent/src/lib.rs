@@ -38,4 +38,5 @@ pub mod state;
 pub mod tree;
 pub mod tunnel;
 pub mod units;
+pub mod upgrade;
 pub mod verify;

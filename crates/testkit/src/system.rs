@@ -47,6 +47,14 @@ pub struct Built {
 }
 
 impl Built {
+    /// A store path that is one file.
+    pub fn file(name: &str, content: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, content).unwrap();
+        Self::of(name, dump(&file), vec![])
+    }
+
     /// A store path with any archive, honest or not.
     pub fn of(name: &str, nar: Vec<u8>, references: Vec<StorePath>) -> Self {
         let nar_hash = NarHash::of(&nar);
@@ -81,10 +89,21 @@ impl System {
 
     /// The same with a kernel.
     pub fn with_kernel(text: &str, contract: Contract, kernel: Kernel<'_>) -> Self {
-        Self::made(text, contract, kernel, "")
+        Self::made(text, contract, kernel, "", &[])
     }
 
-    fn made(text: &str, contract: Contract, kernel: Kernel<'_>, more: &str) -> Self {
+    /// The same with further programs in `bin`: name and content.
+    pub fn with_programs(text: &str, contract: Contract, programs: &[(&str, &[u8])]) -> Self {
+        Self::made(text, contract, Kernel::None, "", programs)
+    }
+
+    fn made(
+        text: &str,
+        contract: Contract,
+        kernel: Kernel<'_>,
+        more: &str,
+        programs: &[(&str, &[u8])],
+    ) -> Self {
         let busybox = busybox();
         let tools = busybox.info.path.clone();
         let path =
@@ -106,6 +125,9 @@ impl System {
         }
         let script = script(&tools, &path, contract) + more;
         executable(&root.join("bin/switch-to-configuration"), script.as_bytes());
+        for (name, content) in programs {
+            executable(&root.join("bin").join(name), content);
+        }
         let mut toplevel = Built::of("system", dump(&root), vec![tools]);
         toplevel.info.path = path;
         Self { paths: vec![busybox, toplevel] }
@@ -113,7 +135,7 @@ impl System {
 
     /// A system that also runs `more` in the host's shell when it is made current, after its work.
     pub fn scripted(text: &str, more: &str) -> Self {
-        Self::made(text, Contract::Honest, Kernel::None, more)
+        Self::made(text, Contract::Honest, Kernel::None, more, &[])
     }
 
     /// Its toplevel.

@@ -4,11 +4,8 @@ use std::path::{Path, PathBuf};
 
 use afield_core::ids::{HostName, Name};
 use afield_core::span::Span;
-<<<<<<< HEAD
 use afield_core::tunnel::reach;
-=======
 use afield_core::window::Window;
->>>>>>> main
 use afield_store::files;
 use serde::{Deserialize, Serialize};
 
@@ -49,11 +46,9 @@ pub struct Config {
     /// An activation that takes longer is ended.
     #[serde(default = "default_activation_timeout")]
     pub activation_timeout: Span,
-<<<<<<< HEAD
     /// After straight attempts failed for so long, hub and repository are asked through a relay.
     #[serde(default = "default_through_relay_after")]
     pub through_relay_after: Span,
-=======
     /// When the machine may be restarted for a new kernel, in its own time.
     #[serde(default)]
     pub reboot_window: Window,
@@ -69,7 +64,6 @@ pub struct Config {
     /// Where the firmware's partition is mounted, if not at /boot/efi, /boot or /efi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub esp: Option<PathBuf>,
->>>>>>> main
     /// A source that sends less than 200 bytes a second for so long is left for the next one.
     #[serde(default = "default_patience")]
     pub patience: Span,

@@ -101,7 +101,7 @@ impl World {
     fn make(&self) -> (Vec<u8>, Made) {
         let library = Library::new([self.old.source()]).unwrap();
         let mut out = Vec::new();
-        let made = patch::make(&self.new.source(), &library, self.dir.path(), &mut out);
+        let made = patch::make(&self.new.source(), &library, self.dir.path(), None, &mut out);
         let made = made.unwrap().expect("there is a base");
         assert_eq!(made.size, out.len() as u64);
         (out, made)
@@ -177,8 +177,9 @@ fn renamed_and_new_files() {
     let other = Thing::new(other, &store_path('c', "data"), &[]);
     let library = Library::new([world.old.source(), other.source()]).unwrap();
     let mut out = Vec::new();
-    let made =
-        patch::make(&world.new.source(), &library, world.dir.path(), &mut out).unwrap().unwrap();
+    let made = patch::make(&world.new.source(), &library, world.dir.path(), None, &mut out)
+        .unwrap()
+        .unwrap();
     assert!(made.size < 200, "{made:?}");
     assert_eq!(made.bases, [world.old.info.path.clone(), other.info.path.clone()]);
     let bases = [world.old.source(), other.source()];
@@ -208,8 +209,17 @@ fn compressed_texts_are_patched_inside() {
 fn nothing_alike_is_no_patch() {
     let world = World::new(|_, _, _| ());
     let library = Library::new([]).unwrap();
-    let made = patch::make(&world.new.source(), &library, world.dir.path(), Vec::new());
+    let made = patch::make(&world.new.source(), &library, world.dir.path(), None, Vec::new());
     assert_eq!(made.unwrap(), None);
+}
+
+#[test]
+fn what_takes_too_long_is_given_up() {
+    let world = World::new(|program, _, _| program[1] = 1);
+    let library = Library::new([world.old.source()]).unwrap();
+    let now = Some(std::time::Instant::now());
+    let made = patch::make(&world.new.source(), &library, world.dir.path(), now, std::io::sink());
+    assert!(matches!(made, Err(PatchError::Late)), "{made:?}");
 }
 
 #[test]

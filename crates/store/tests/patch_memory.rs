@@ -95,7 +95,7 @@ fn applying_a_patch_takes_less_than_64_mib() {
     let library = Library::new([Source { info: &old, dir: &a }]);
     let target = Source { info: &new, dir: &b };
     let out = io::BufWriter::new(File::create(dir.path().join("patch")).unwrap());
-    let made = patch::make(&target, &library.unwrap(), dir.path(), out);
+    let made = patch::make(&target, &library.unwrap(), dir.path(), None, out);
     assert!(made.unwrap().unwrap().size < 300_000);
     let infos = serde_json::to_vec(&(&old, &new)).unwrap();
     fs::write(dir.path().join("infos"), infos).unwrap();

@@ -90,7 +90,7 @@ fn make(folder: &Path, library: &Library, info: &&PathInfo) -> anyhow::Result<Ma
     let source = Source { info, dir: Path::new(info.path.as_str()) };
     let path = folder.join(info.path.base_name());
     let out = BufWriter::new(File::create(&path)?);
-    let made = patch::make(&source, library, folder, out)
+    let made = patch::make(&source, library, folder, None, out)
         .with_context(|| format!("the patch for {} was not made", info.path))?;
     Ok(made.map(|m| (path, m)))
 }

@@ -7,6 +7,7 @@ mod reading;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
+use std::time::Instant;
 
 use afield_core::ids::StorePath;
 use sha2::{Digest as _, Sha256};
@@ -85,14 +86,30 @@ impl<'a> Library<'a> {
     }
 }
 
+/// When making a patch is given up; none is never.
+#[derive(Debug, Clone, Copy, Default)]
+struct Deadline(Option<Instant>);
+
+impl Deadline {
+    fn check(self) -> Result<(), PatchError> {
+        match self.0 {
+            Some(end) if Instant::now() >= end => Err(PatchError::Late),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Writes a patch that makes `target` from what the library has; none if it has nothing alike. `scratch` is a
-/// folder for temporary files.
+/// folder for temporary files. What is not done at the deadline is [`PatchError::Late`]; sorting one file can
+/// take some seconds longer.
 pub fn make(
     target: &Source,
     library: &Library,
     scratch: &Path,
+    deadline: Option<Instant>,
     out: impl Write,
 ) -> Result<Option<Made>, PatchError> {
+    let deadline = Deadline(deadline);
     let path = &target.info.path;
     let gone = |_| PatchError::TargetChanged(path.clone());
     let tree = Tree::of(target.dir).map_err(gone)?;
@@ -114,6 +131,7 @@ pub fn make(
         ops: Vec::new(),
         at: 0,
         scratch,
+        deadline,
         opened: Vec::new(),
         sections: Vec::new(),
         closed: Vec::new(),
@@ -129,7 +147,7 @@ pub fn make(
     }
     plan.check(target.info, &bases)?;
     if !plan.images.is_empty() {
-        let mut tape = Reading::new(&tree, path, &closed);
+        let mut tape = Reading::new(&tree, path, &closed, deadline);
         plan.images = worthwhile(&plan, &mut bases, &mut tape)?;
     }
     let mut out = out;
@@ -137,7 +155,7 @@ pub fn make(
     out.write_all(&header).map_err(PatchError::Write)?;
     let mut coder = Encoder::new(out);
     plan.code(&mut coder)?;
-    let mut tape = Reading::new(&tree, path, &closed);
+    let mut tape = Reading::new(&tree, path, &closed, deadline);
     walk(&plan, &mut bases, &mut coder, &mut tape)?;
     let (_, size) = coder.finish().map_err(PatchError::Write)?;
     Ok(Some(Made {

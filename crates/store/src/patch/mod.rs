@@ -124,6 +124,9 @@ pub enum PatchError {
         /// How that showed.
         why: String,
     },
+    /// Making it took longer than it was given.
+    #[error("the time for the patch is up; the full object serves")]
+    Late,
     /// The target changed while its patch was made.
     #[error("{0} changed while its patch was made")]
     TargetChanged(StorePath),

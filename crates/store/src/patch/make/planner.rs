@@ -4,6 +4,7 @@ use std::path::Path;
 
 use afield_core::ids::StorePath;
 
+use super::Deadline;
 use super::choice::Choice;
 use crate::patch::bases::{Bases, Opened};
 use crate::patch::diff::diff;
@@ -29,6 +30,7 @@ pub struct Planner<'p, 'a> {
     /// How much of the target's archive is planned.
     pub at: u64,
     pub scratch: &'p Path,
+    pub deadline: Deadline,
     pub opened: Vec<Opened>,
     pub sections: Vec<Section>,
     pub closed: Vec<Closed>,
@@ -88,7 +90,7 @@ impl Planner<'_, '_> {
         let until = next.map_or(from, |n| n - end as u64);
         if middle.len() > 64 && until > from && until - from <= MAX_FRAME {
             let old = self.base(from, until - from)?;
-            self.different(middle, &old, from);
+            self.different(middle, &old, from)?;
         } else {
             self.fresh(middle.len() as u64);
         }
@@ -155,9 +157,9 @@ impl Planner<'_, '_> {
                 self.bases.open(&opened, self.scratch)?;
                 self.opened.push(opened);
                 let old = self.base(start, opened.raw)?;
-                self.different(&open.raw, &old, start);
+                self.different(&open.raw, &old, start)?;
             }
-            None => self.different(&open.raw, &packed, from),
+            None => self.different(&open.raw, &packed, from)?,
         }
         self.close(file, open);
         Ok(())
@@ -181,7 +183,7 @@ impl Planner<'_, '_> {
             return Ok(());
         }
         let (old, new) = (self.base(from, len)?, self.target(file.at, file.len)?);
-        self.different(&new, &old, from);
+        self.different(&new, &old, from)?;
         let moved = program::segments(&old).zip(program::segments(&new));
         if let Some(moved) = moved.and_then(|(old, new)| program::moved(&old, &new)) {
             self.images.push(Image { base: from, len, target: place, moved });
@@ -207,14 +209,16 @@ impl Planner<'_, '_> {
     }
 
     /// Plans bytes that are like others, which stand at `from`.
-    fn different(&mut self, new: &[u8], old: &[u8], from: u64) {
+    fn different(&mut self, new: &[u8], old: &[u8], from: u64) -> Result<(), PatchError> {
         let mut done = 0;
-        for m in diff(old, new) {
+        let deadline = self.deadline;
+        for m in diff(old, new, || deadline.check())? {
             self.fresh((m.new - done) as u64);
             done = m.new + m.len;
             self.nearly(&new[m.new..done], &old[m.old..m.old + m.len], from + m.old as u64);
         }
         self.fresh((new.len() - done) as u64);
+        Ok(())
     }
 
     /// Plans a copy of which some bytes are different.

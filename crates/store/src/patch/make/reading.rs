@@ -2,6 +2,7 @@
 
 use afield_core::ids::StorePath;
 
+use super::Deadline;
 use super::planner::Closed;
 use crate::patch::tree::{Cache, Tree};
 use crate::patch::{CHUNK, PatchError, Tape, gzip};
@@ -17,10 +18,16 @@ pub struct Reading<'p> {
     next: Option<&'p Closed>,
     /// What is left of an opened content, the last byte first.
     raw: Vec<u8>,
+    deadline: Deadline,
 }
 
 impl<'p> Reading<'p> {
-    pub fn new(tree: &'p Tree, path: &'p StorePath, closed: &'p [Closed]) -> Self {
+    pub fn new(
+        tree: &'p Tree,
+        path: &'p StorePath,
+        closed: &'p [Closed],
+        deadline: Deadline,
+    ) -> Self {
         let mut closed = closed.iter();
         Self {
             tree,
@@ -31,6 +38,7 @@ impl<'p> Reading<'p> {
             next: closed.next(),
             closed,
             raw: Vec::new(),
+            deadline,
         }
     }
 
@@ -53,6 +61,7 @@ impl<'p> Reading<'p> {
 
 impl Tape for Reading<'_> {
     fn before(&mut self, mut bytes: &mut [u8]) -> Result<(), PatchError> {
+        self.deadline.check()?;
         while !bytes.is_empty() {
             if let Some(closed) = self.next.take_if(|c| c.at == self.at) {
                 self.open(closed)?;

@@ -3,6 +3,7 @@
 mod choice;
 mod planner;
 mod reading;
+mod text;
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -14,13 +15,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::bases::{Bases, Renamed, names};
 use super::coder::Encoder;
-use super::plan::{MAX_OPS, Plan};
+use super::plan::{MAX_OPS, Op, Plan};
 use super::program::{Foresight, Image};
 use super::tree::{Cache, Entry, Tree, changed};
 use super::{CHUNK, PatchError, Source, Tape, chunks, expect, header, walk};
 use choice::{Choice, pairs, stem};
 use planner::Planner;
 use reading::Reading;
+use text::Counts;
 
 /// Smaller files are not looked for under other names.
 const MIN_ELSEWHERE: u64 = 64;
@@ -48,6 +50,12 @@ pub struct Made {
     pub fresh: u64,
     /// Bytes that are copied, exactly or nearly.
     pub copied: u64,
+    /// Compressed files that are made from within.
+    pub opened: u64,
+    /// Compressed files that stay closed because nothing known makes them again.
+    pub closed: u64,
+    /// Compressed files that stay closed because making them again would take a host more memory than there is.
+    pub closed_for_memory: u64,
 }
 
 impl<'a> Library<'a> {
@@ -133,21 +141,24 @@ pub fn make(
         scratch,
         deadline,
         opened: Vec::new(),
+        recipes: Vec::new(),
         sections: Vec::new(),
         closed: Vec::new(),
-        plain_from: 0,
+        kept: tempfile::tempfile_in(scratch).map_err(PatchError::Scratch)?,
+        kept_len: 0,
+        made: 0,
+        stepped: 0,
         images: Vec::new(),
+        counts: Counts::default(),
     };
     planner.plan(&choice, &trees)?;
-    let closed = planner.closed;
+    let (closed, kept, counts) = (planner.closed, planner.kept, planner.counts);
     (plan.ops, plan.opened, plan.sections) = (planner.ops, planner.opened, planner.sections);
-    plan.images = planner.images;
-    if plan.ops.len() > MAX_OPS {
-        return Ok(None);
-    }
+    (plan.recipes, plan.images) = (planner.recipes, planner.images);
+    coarsen(&mut plan.ops);
     plan.check(target.info, &bases)?;
     if !plan.images.is_empty() {
-        let mut tape = Reading::new(&tree, path, &closed, deadline);
+        let mut tape = Reading::new(&tree, path, &closed, &kept, deadline);
         plan.images = worthwhile(&plan, &mut bases, &mut tape)?;
     }
     let mut out = out;
@@ -155,7 +166,7 @@ pub fn make(
     out.write_all(&header).map_err(PatchError::Write)?;
     let mut coder = Encoder::new(out);
     plan.code(&mut coder)?;
-    let mut tape = Reading::new(&tree, path, &closed, deadline);
+    let mut tape = Reading::new(&tree, path, &closed, &kept, deadline);
     walk(&plan, &mut bases, &mut coder, &mut tape)?;
     let (_, size) = coder.finish().map_err(PatchError::Write)?;
     Ok(Some(Made {
@@ -163,7 +174,28 @@ pub fn make(
         bases: sources.iter().map(|s| s.info.path.clone()).collect(),
         fresh: plan.ops.iter().map(|op| op.fresh).sum(),
         copied: plan.ops.iter().map(|op| op.copy).sum(),
+        opened: counts.opened,
+        closed: counts.unknown,
+        closed_for_memory: counts.memory,
     }))
+}
+
+/// Makes short copies new bytes until there are few enough operations: thousands of modules of a kernel have more
+/// copies than a host holds in memory.
+fn coarsen(ops: &mut Vec<Op>) {
+    let mut short = 8;
+    while ops.len() > MAX_OPS {
+        let mut fresh = 0;
+        ops.retain_mut(|op| {
+            op.fresh += fresh;
+            fresh = if op.copy < short { op.fresh + op.copy } else { 0 };
+            fresh == 0
+        });
+        if fresh > 0 {
+            ops.push(Op { fresh, ..Op::default() });
+        }
+        short *= 2;
+    }
 }
 
 /// Reads every known hash of a store path as zeros.
@@ -227,4 +259,22 @@ fn worthwhile(
     }
     let worth = |image: &&Image| gain.get(&image.base).is_some_and(|gain| *gain > 16);
     Ok(plan.images.iter().filter(worth).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_copies_give_way_until_the_operations_fit() {
+        let op = |n: u64| Op { fresh: n % 3, copy: 1 + n % 40, from: n * 50, exact: n % 2 == 0 };
+        let mut ops: Vec<Op> = (0..MAX_OPS as u64 + 5).map(op).collect();
+        let made = |ops: &[Op]| ops.iter().map(|op| op.fresh + op.copy).sum::<u64>();
+        let before = made(&ops);
+        coarsen(&mut ops);
+        assert!(ops.len() <= MAX_OPS, "{}", ops.len());
+        assert!(ops.len() > MAX_OPS / 2, "no more than needed gave way: {}", ops.len());
+        assert_eq!(made(&ops), before);
+        assert!(ops.iter().all(|op| op.fresh > 0 || op.copy > 0));
+    }
 }

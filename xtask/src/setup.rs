@@ -62,6 +62,19 @@ const NEEDS: &[Need] = &[
         present: || find("zstd").is_some(),
     },
     Need {
+        package: "sudo",
+        why: "has visudo, which judges the sudo rules that hosts get",
+        present: || Path::new("/usr/sbin/visudo").exists(),
+    },
+    Need {
+        package: "libnss-systemd",
+        why: "finds the accounts that hosts get, in the tests",
+        present: || {
+            let root = Command::new("getent").args(["-s", "systemd", "passwd", "root"]).output();
+            root.is_ok_and(|output| output.status.success())
+        },
+    },
+    Need {
         package: "openssh-client",
         why: "makes the hosts' keys",
         present: || find("ssh-keygen").is_some(),
@@ -81,6 +94,29 @@ const PICTURE: &[Need] = &[
     },
 ];
 
+const MACHINES: &[Need] = &[
+    Need {
+        package: "systemd-container",
+        why: "starts the containers of cargo vm",
+        present: || find("systemd-nspawn").is_some(),
+    },
+    Need {
+        package: "mmdebstrap",
+        why: "makes the Debian tree of the machines",
+        present: || find("mmdebstrap").is_some(),
+    },
+    Need {
+        package: "qemu-system-x86",
+        why: "runs the guests of cargo vm",
+        present: || find("qemu-system-x86_64").is_some(),
+    },
+    Need {
+        package: "e2fsprogs",
+        why: "makes their disks",
+        present: || Path::new("/sbin/mkfs.ext4").is_file(),
+    },
+];
+
 /// Installs everything.
 pub fn run(args: &Args) -> Result<()> {
     if !ensure(args.picture)? {
@@ -91,7 +127,15 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Installs what is missing; whether anything was.
 pub fn ensure(picture: bool) -> Result<bool> {
-    let extra = if picture { PICTURE } else { &[] };
+    ensure_also(if picture { PICTURE } else { &[] })
+}
+
+/// The same, with what `cargo vm` needs.
+pub fn ensure_machines() -> Result<bool> {
+    ensure_also(MACHINES)
+}
+
+fn ensure_also(extra: &[Need]) -> Result<bool> {
     let missing = || NEEDS.iter().chain(extra).filter(|need| !(need.present)());
     let packages: Vec<&str> = missing().map(|need| need.package).collect();
     if packages.is_empty() {

@@ -44,6 +44,41 @@ pub struct Config {
     /// An activation that takes longer is ended.
     #[serde(default = "default_activation_timeout")]
     pub activation_timeout: Span,
+    /// A source that sends less than 200 bytes a second for so long is left for the next one.
+    #[serde(default = "default_patience")]
+    pub patience: Span,
+    /// Whether old generations are given up when an update does not fit on the disk.
+    #[serde(default = "default_collect")]
+    pub collect: bool,
+    /// Where secrets are opened into; in memory.
+    #[serde(default = "default_secrets")]
+    pub secrets: PathBuf,
+    /// Groups that may read them.
+    #[serde(default = "default_readers")]
+    pub secrets_groups: Vec<String>,
+    /// Where app configs are written.
+    #[serde(default = "default_configs")]
+    pub configs: PathBuf,
+    /// Groups that may read them.
+    #[serde(default = "default_readers")]
+    pub configs_groups: Vec<String>,
+    /// Who makes people's accounts.
+    #[serde(default)]
+    pub accounts: Accounts,
+    /// The host's key as the tunnel's user can read it; by default `host-key`.
+    #[serde(default)]
+    pub tunnel_key: Option<PathBuf>,
+}
+
+/// Who makes people's accounts, their groups and sudo rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accounts {
+    /// The agent, from host data.
+    #[default]
+    HostData,
+    /// The system, as on NixOS; the agent places keys only.
+    System,
 }
 
 fn default_root() -> PathBuf {
@@ -70,8 +105,28 @@ fn default_heartbeat() -> Span {
     Span::secs(900)
 }
 
+fn default_patience() -> Span {
+    Span::secs(60)
+}
+
+fn default_collect() -> bool {
+    true
+}
+
 fn default_activation_timeout() -> Span {
     Span::secs(900)
+}
+
+fn default_secrets() -> PathBuf {
+    "/run/.secrets".into()
+}
+
+fn default_configs() -> PathBuf {
+    "/run/.app_configs".into()
+}
+
+fn default_readers() -> Vec<String> {
+    vec!["wheel".into()]
 }
 
 /// What is wrong with a configuration file.
@@ -90,8 +145,13 @@ impl Config {
         let wrong = |what: String| ConfigError { path: path.display().to_string(), what };
         let bytes = files::read_limited(path, MAX_CONFIG).map_err(|e| wrong(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
-        let config: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        config.check().map_err(wrong)?;
+        Self::parse(&text).map_err(wrong)
+    }
+
+    /// Reads and checks the text of a file.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        config.check()?;
         Ok(config)
     }
 
@@ -110,8 +170,16 @@ impl Config {
             return Err(format!("hub: {hub:?} starts with neither http:// nor https://"));
         }
         let paths = [&self.root, &self.host_key, &self.trust_root, &self.state];
-        if let Some(path) = paths.iter().find(|p| !p.is_absolute()) {
+        let mut paths = paths.into_iter().chain([&self.secrets, &self.configs]);
+        if let Some(path) = paths.find(|p| !p.is_absolute()) {
             return Err(format!("{} is no absolute path", path.display()));
+        }
+        // They are replaced as a whole: what else lies there would be lost.
+        for (key, path) in [("secrets", &self.secrets), ("configs", &self.configs)] {
+            if !path.starts_with("/run") || path.components().count() < 3 {
+                let path = path.display();
+                return Err(format!("{key}: {path} is no folder of its own below /run"));
+            }
         }
         if self.interval.as_secs() == 0 {
             return Err("interval is 0s: give the host at least 1s between two check-ins".into());

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 
 use afield_core::ids::ObjectId;
 use afield_core::signed::SecretKey;
@@ -29,6 +30,10 @@ pub struct Host {
     pub client: ureq::Agent,
     /// Signs reports.
     pub key: SecretKey,
+    /// A person here said: fetch now, whatever the budget says but its rate.
+    pub go: bool,
+    /// Bytes of documents and repairs, which count as well.
+    pub documents: AtomicU64,
 }
 
 impl Host {
@@ -43,7 +48,8 @@ impl Host {
         fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
         fs::set_permissions(&dir, private)
             .with_context(|| format!("{} cannot be made private", dir.display()))?;
-        Ok(Self { config, sources, client, key })
+        let documents = AtomicU64::new(0);
+        Ok(Self { config, sources, client, key, go: false, documents })
     }
 
     /// What time it is, as far as it can be believed.
@@ -60,13 +66,18 @@ impl Host {
 
     /// Where a manifest or document is kept.
     pub fn document(&self, id: &ObjectId) -> PathBuf {
-        self.own("documents").join(id.hex())
+        document(&self.config, id)
     }
 
     /// Where an object is fetched to.
     pub fn download(&self, id: &ObjectId) -> PathBuf {
         self.own("downloads").join(id.hex())
     }
+}
+
+/// Where a manifest or document is kept.
+pub fn document(config: &Config, id: &ObjectId) -> PathBuf {
+    config.state_dir().join("documents").join(id.hex())
 }
 
 /// The system's clock; tests of lying clocks set `AFIELD_CLOCK` in a build with fault points.

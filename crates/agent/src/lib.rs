@@ -3,18 +3,30 @@
 //! [`reconcile::once`] is the spine; every other module is one of its steps. What to do is decided by
 //! `afield_core::plan`, which is pure; what is here only finds out and carries out.
 
+pub mod access;
 pub mod activate;
 pub mod checks;
 pub mod config;
+pub mod daemon;
 pub mod data;
 pub mod fetch;
+pub mod gc;
 pub mod host;
+pub mod import;
+pub mod install;
+pub mod journal;
 pub mod nix;
+pub mod notify;
 pub mod observe;
+pub mod obtain;
+pub mod purse;
 pub mod reconcile;
 pub mod refusal;
+pub mod repair;
 pub mod report;
+pub mod secrets;
 pub mod source;
 pub mod state;
+pub mod tree;
 pub mod tunnel;
 pub mod verify;

@@ -8,7 +8,7 @@ use afield_agent::config::Config;
 use afield_agent::host::Host;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::Store;
-use afield_agent::{activate, observe, tunnel};
+use afield_agent::{activate, daemon, install, observe, repair, secrets, tunnel};
 use afield_core::report::Event;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -36,6 +36,9 @@ enum Command {
         /// Only say what would be done (the same as `plan`).
         #[arg(long)]
         dry_run: bool,
+        /// Fetch now, also outside of the site's time windows, beyond the bytes of its day, and on a metered link.
+        #[arg(long, conflicts_with = "dry_run")]
+        now: bool,
     },
     /// Check in for ever, with the configured pause between two check-ins.
     Run,
@@ -48,6 +51,10 @@ enum Command {
         /// The file; default: that of `--config`.
         file: Option<PathBuf>,
     },
+    /// Open this host's secrets into memory, at boot or by hand. Asks nobody.
+    Secrets(secrets::Args),
+    /// Make this Debian or Ubuntu a host of the fleet: configuration, trust root, agent and its unit.
+    Install(install::Args),
     /// Keep a reverse tunnel to every relay; runs for ever, as a user without rights.
     Tunnel(TunnelArgs),
     /// Print completions for a shell.
@@ -61,6 +68,9 @@ enum Command {
         /// The job's folder.
         folder: PathBuf,
     },
+    /// Says that the agent ended in an orderly way; run by its unit.
+    #[command(hide = true)]
+    Ended,
     /// Becomes the ssh of a tunnel; started by `tunnel` itself.
     #[command(hide = true, name = tunnel::client::COMMAND)]
     TunnelSsh {
@@ -75,7 +85,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct TunnelArgs {
     /// Relays and ports, as host data writes them; read again when it changes. TOML if its name says so.
-    #[arg(long, value_name = "FILE", default_value = "/var/lib/afield/tunnel.json")]
+    #[arg(long, value_name = "FILE", default_value = afield_core::accounts::TUNNEL)]
     tunnel_config: PathBuf,
     /// The tunnel's own folder: pinned keys, and the ways that worked last.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/afield-tunnel")]
@@ -101,9 +111,11 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        Command::Once { dry_run: false } => once(cli, &host(&cli.config)?),
-        Command::Once { dry_run: true } | Command::Plan => plan(cli, &host(&cli.config)?),
-        Command::Run => forever(cli, &host(&cli.config)?),
+        Command::Once { dry_run: false, now } => {
+            once(cli, &Host { go: *now, ..host(&cli.config)? })
+        }
+        Command::Once { dry_run: true, .. } | Command::Plan => plan(cli, &host(&cli.config)?),
+        Command::Run => daemon::run(&host(&cli.config)?),
         Command::Status => status(cli),
         Command::CheckConfig { file } => check_config(cli, file.as_deref().unwrap_or(&cli.config)),
         Command::Completions { shell } => {
@@ -113,6 +125,20 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Activate { folder } => {
             activate::detached_main(folder)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Secrets(args) => {
+            println!("{}", secrets::run(args, &cli.config)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Install(args) => {
+            Ok(if install::run(args)? { ExitCode::from(3) } else { ExitCode::SUCCESS })
+        }
+        Command::Ended => {
+            // systemd says how it was; an agent that was killed did not end in an orderly way.
+            if std::env::var("SERVICE_RESULT").is_ok_and(|result| result == "success") {
+                repair::ended_well(&Config::read(&cli.config)?.state_dir())?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Tunnel(args) => run_tunnel(args),
@@ -154,16 +180,6 @@ fn say() -> impl Fn(&str) {
     }
 }
 
-fn forever(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
-    loop {
-        if let Err(e) = once(cli, host) {
-            // The next check-in may find it mended; giving up would leave the host alone.
-            eprintln!("afield-agent: {e:#}");
-        }
-        std::thread::sleep(host.config.interval.duration());
-    }
-}
-
 fn plan(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
     let (plan, refusal) = reconcile::preview(host)?;
     let refused = refusal.as_ref().map(|r| (r.code(), r.to_string()));
@@ -186,11 +202,15 @@ fn plan(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
 fn describe(step: &afield_core::plan::Step) -> String {
     use afield_core::plan::Step;
     match step {
+        Step::Wait { wait, bytes } => format!("{wait}; {bytes} bytes are to come"),
         Step::Lack { needed, free } => format!("stop: {needed} bytes are needed, {free} are free"),
         Step::Fetch { missing, bytes } => {
-            format!("fetch {bytes} bytes in {} objects", missing.len())
+            let patches = missing.iter().filter(|m| !m.bases.is_empty()).count();
+            let n = missing.len();
+            format!(
+                "fetch {bytes} bytes in {n} objects, {patches} of them patches, and import them"
+            )
         }
-        Step::Import { missing } => format!("import {} store paths", missing.len()),
         Step::Begin { to, .. } => match to.release {
             Some(release) => format!("write down the attempt at release {release}"),
             None => "write down the attempt".into(),
@@ -266,8 +286,15 @@ fn to_json(outcome: &Outcome) -> anyhow::Result<String> {
     Ok(serde_json::to_string(&serde_json::json!({
         "event": outcome.event, "checks": outcome.checks, "notes": outcome.notes,
         "good": outcome.good, "reports_sent": outcome.sent.as_ref().ok(),
-        "hub_error": outcome.sent.as_ref().err(),
+        "hub_error": outcome.sent.as_ref().err(), "peak_memory_kib": peak_memory(),
     }))?)
+}
+
+/// What this process took at most, as the kernel counted; without that of Nix's programs.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 fn print(outcome: &Outcome) {

@@ -1,17 +1,24 @@
 //! The spine of the agent: eleven steps from what is assigned to what is reported.
 
+use std::sync::Mutex;
+use std::time::Instant;
+
+use afield_core::delivery::worth_telling;
 use afield_core::ids::StorePath;
-use afield_core::plan::{Attempt, Direction, Failure, Generation, Plan, Step, plan};
+use afield_core::plan::{Attempt, Direction, Failure, Generation, Missing, Plan, Step, plan};
 use afield_core::report::{CheckResult, Event, failing};
 use jiff::Timestamp;
 
+use crate::fetch::Job;
 use crate::host::Host;
 use crate::nix::Nix;
 use crate::observe::{Observed, current_system, forget_documents, observe};
+use crate::obtain::Halt;
+use crate::purse::Purse;
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{activate, checks, data, fetch, report};
+use crate::{activate, checks, data, fetch, gc, journal, purse, repair, report};
 
 /// One run plans at most this often: forward and back, each with its tries, and a look at the result.
 const MAX_ROUNDS: usize = 8;
@@ -46,10 +53,12 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
     // 3. Verify it, and the release that it names, until one is accepted.
     let (verified, refusal) = verify_first(host, &mut run.state, offers, run.now);
     run.accept(verified.as_ref(), refusal.as_ref())?;
+    run.mend(verified.as_ref());
+    run.restore();
 
     for _ in 0..MAX_ROUNDS {
         // 4. Observe.
-        let observed = observe(host, &run.nix, &run.state, verified.as_ref())?;
+        let observed = observe(host, &run.nix, &run.state, verified.as_ref(), run.now)?;
         run.notice(&observed);
 
         // 5. Plan.
@@ -72,7 +81,7 @@ pub fn preview(host: &Host) -> anyhow::Result<(Plan, Option<Refusal>)> {
     let (_store, mut state, _) = Store::open(&host.config.state_dir())?;
     let now = host.now(&state).time;
     let (verified, refusal) = verify_first(host, &mut state, fetch_assignments(host), now);
-    let observed = observe(host, &Nix::new(&host.config), &state, verified.as_ref())?;
+    let observed = observe(host, &Nix::new(&host.config), &state, verified.as_ref(), now)?;
     Ok((plan(&observed.facts), refusal))
 }
 
@@ -85,6 +94,8 @@ struct Run<'a> {
     notes: Vec<String>,
     checks: Vec<CheckResult>,
     event: Option<Event>,
+    /// Whether room was made already.
+    collected: bool,
     say: &'a dyn Fn(&str),
 }
 
@@ -98,7 +109,18 @@ impl<'a> Run<'a> {
         say: &'a dyn Fn(&str),
     ) -> Self {
         let nix = Nix::new(&host.config);
-        Self { host, nix, store, state, now, notes, checks: Vec::new(), event: None, say }
+        Self {
+            host,
+            nix,
+            store,
+            state,
+            now,
+            notes,
+            checks: Vec::new(),
+            event: None,
+            collected: false,
+            say,
+        }
     }
 
     /// Remembers what was accepted before anything is done about it, so that nothing older is accepted
@@ -132,6 +154,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// What a power cut took is got again before anything is built on it.
+    fn mend(&mut self, verified: Option<&Verified>) {
+        let found =
+            repair::after_a_power_cut(self.host, &self.nix, &self.state, verified, self.say);
+        self.notes
+            .extend(found.unwrap_or_else(|e| vec![format!("store paths cannot be read: {e:#}")]));
+    }
+
     fn refuse(&mut self, refusal: &Refusal) {
         let why = describe(refusal);
         (self.say)(&why);
@@ -142,7 +172,26 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What lay in memory is gone after a restart of the machine, which is no drift.
+    fn restore(&mut self) {
+        let good = self.state.good.data.filter(|_| self.state.attempt.is_none());
+        if !data::was_restarted(self.host) {
+            return;
+        }
+        // What fails here is drift below, and told there.
+        if let Some(Ok(good)) = good.map(|id| data::kept(self.host, &id))
+            && data::restore(self.host, &good).is_ok()
+        {
+            (self.say)("put app configs and secrets back after a restart of the machine");
+        }
+    }
+
     fn notice(&mut self, observed: &Observed) {
+        for remark in &observed.remarks {
+            if !self.notes.contains(remark) {
+                self.notes.push(remark.clone());
+            }
+        }
         if self.state.attempt.is_none() {
             self.notes.extend(observed.drift.iter().map(|d| format!("drift: {d}")));
         }
@@ -156,9 +205,11 @@ impl<'a> Run<'a> {
     /// Carries out a plan; true if there is something to plan anew.
     fn execute(&mut self, plan: Plan, verified: Option<&Verified>) -> anyhow::Result<bool> {
         for step in plan.steps {
+            journal::step(&step, self.state.release_seen);
             match self.step(step, verified) {
                 Ok(Next::Step) => {}
                 Ok(Next::Plan) => return Ok(true),
+                Ok(Next::Stop) => return Ok(false),
                 Err(e) => match e.downcast::<Refusal>() {
                     Ok(refusal) => {
                         self.refuse(&refusal);
@@ -190,23 +241,21 @@ impl<'a> Run<'a> {
 
     fn step(&mut self, step: Step, verified: Option<&Verified>) -> anyhow::Result<Next> {
         match step {
-            Step::Lack { needed, free } => self.refuse(&Refusal::NoSpace { needed, free }),
+            Step::Lack { needed, free } => return self.lack(needed, free, verified),
+            Step::Wait { wait, bytes } => self.wait(wait.to_string(), bytes),
             Step::Fetch { missing, bytes } => {
                 self.announce(bytes)?;
-                fetch::fetch(self.host, &missing, |done, total| {
-                    (self.say)(&format!("fetching: {done} of {total} bytes"));
-                })?;
-            }
-            Step::Import { missing } => {
                 if let Some(verified) = verified {
-                    fetch::import(self.host, &self.nix, &missing, &verified.closure)?;
+                    return self.fetch(&missing, verified);
                 }
             }
             Step::Begin { to, direction } => {
                 self.state.attempt = Some(Attempt { to, direction, activations: 0, failure: None });
                 self.store.save(&self.state, "begin")?;
             }
-            Step::ApplyData { data } => data::apply(self.host, &data::kept(self.host, &data)?)?,
+            Step::ApplyData { data } => {
+                data::apply(self.host, &data::kept(self.host, &data)?, self.now)?;
+            }
             Step::Activate { system } => return self.activate(&system),
             Step::Await { .. } => {
                 activate::wait(self.host)?;
@@ -225,6 +274,70 @@ impl<'a> Run<'a> {
             Step::Watch => self.watch(),
         }
         Ok(Next::Step)
+    }
+
+    /// Steps 6 and 7.
+    fn fetch(&mut self, missing: &[Missing], verified: &Verified) -> anyhow::Result<Next> {
+        let Verified { closure, delivery, data, .. } = verified;
+        let allowance = purse::of(self.host, data.budget.clone(), self.host.now(&self.state).time);
+        let purse = Mutex::new(Purse::new(self.host, allowance));
+        let job =
+            Job { host: self.host, nix: &self.nix, missing, closure, delivery, purse: &purse };
+        let (host, say) = (self.host, self.say);
+        let to = self.state.release_seen.unwrap_or_default();
+        let (mut left, mut told, mut last) = (0, 0, Instant::now());
+        let delivered = fetch::deliver(&job, |done, total| {
+            left = total - done;
+            say(&format!("fetching: {done} of {total} bytes"));
+            if worth_telling(done, told, total, last.elapsed()) {
+                (told, last) = (done, Instant::now());
+                let event = Event::Updating { to, done, total };
+                let now = host.now(&self.state).time;
+                if let Err(e) = tell(host, &self.store, &mut self.state, now, event) {
+                    say(&format!("{e:#}"));
+                }
+            }
+        });
+        self.notes.extend(delivered.notes);
+        match delivered.end.map_err(anyhow::Error::downcast::<Halt>) {
+            Ok(()) => Ok(Next::Step),
+            // The rest of the plan is for another day.
+            Err(Ok(Halt::Paused(why))) => {
+                self.wait(why, left);
+                Ok(Next::Stop)
+            }
+            Err(Ok(halt)) => Err(halt.into_error()),
+            Err(Err(other)) => Err(other),
+        }
+    }
+
+    /// Too little room: what the host needs no more is given up once, and then it is told.
+    fn lack(
+        &mut self,
+        needed: u64,
+        free: u64,
+        verified: Option<&Verified>,
+    ) -> anyhow::Result<Next> {
+        if self.host.config.collect && !self.collected {
+            self.collected = true;
+            let more = needed.saturating_sub(free);
+            let freed = gc::make_room(self.host, &self.nix, &self.state, verified, more)?;
+            if let Some(note) = freed {
+                (self.say)(&note);
+                self.notes.push(note);
+                return Ok(Next::Plan);
+            }
+        }
+        self.refuse(&Refusal::NoSpace { needed, free });
+        Ok(Next::Step)
+    }
+
+    /// The fetch goes on with a later run.
+    fn wait(&mut self, why: String, bytes: u64) {
+        (self.say)(&why);
+        self.notes.push(format!("{why}; {bytes} bytes are to come"));
+        let to = self.state.release_seen.unwrap_or_default();
+        self.event = Some(Event::Updating { to, done: 0, total: bytes });
     }
 
     /// Tells the hub that an update begins, since on a bad link it takes long.
@@ -383,9 +496,25 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Tells the hub something while a step goes on.
+fn tell(
+    host: &Host,
+    store: &Store,
+    state: &mut State,
+    now: Timestamp,
+    event: Event,
+) -> anyhow::Result<()> {
+    report::note(host, state, now, event, Vec::new(), Vec::new());
+    report::enqueue(host, state)?;
+    store.save(state, "progress")?;
+    report::send(host, state).map(drop)
+}
+
 enum Next {
     /// The next step of the plan.
     Step,
+    /// Nothing more in this run.
+    Stop,
     /// The facts changed: observe and plan again.
     Plan,
 }

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use afield_core::assignment::Assignment;
 use afield_core::host_data::HostData;
 use afield_core::ids::ReleaseId;
-use afield_core::release::{Closure, Delivery, FORMAT, HostRelease, Manifest, ObjectRef};
+use afield_core::release::{Closure, Delivery, HostRelease, Manifest, ObjectRef};
 use afield_core::signed::{Envelope, OpenError};
 use afield_store::object;
 use afield_store::repository::{
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::host::Host;
+use crate::obtain::{Halt, Run, obtain};
 use crate::refusal::Refusal;
 use crate::source::{Source, SourceError};
 use crate::state::State;
@@ -60,8 +62,8 @@ pub fn fetch_assignments(host: &Host) -> impl Iterator<Item = Result<Envelope, S
     })
 }
 
-/// Step 3 for all that is offered: the first that is accepted, else the assignment that was accepted before;
-/// and why the others were not. One source that lies does not keep the host from the next one.
+/// Step 3 for all that is offered: the newest that is accepted, else the assignment that was accepted before; and why
+/// the others were not. One source that lies, or is behind, does not keep the host from the next one.
 pub fn verify_first(
     host: &Host,
     state: &mut State,
@@ -69,14 +71,23 @@ pub fn verify_first(
     now: Timestamp,
 ) -> (Option<Verified>, Option<Refusal>) {
     let mut refusal: Option<Refusal> = None;
+    let mut newest: Option<Verified> = None;
     for offer in offers {
+        // Not believed yet: it only tells what need not be looked at.
+        let counter = offer.as_ref().ok().and_then(told).map(|told| told.counter);
+        if newest.as_ref().is_some_and(|n| counter.is_none_or(|c| c <= n.assignment.counter)) {
+            continue;
+        }
         match offer.map_err(Refusal::from).and_then(|e| verify(host, state, e, now)) {
-            Ok(verified) => return (Some(verified), None),
+            Ok(verified) => newest = Some(verified),
             // That there is nothing for this host yet is no refusal, and a lie says more than silence.
             Err(Refusal::Unreachable(SourceError::NotThere { .. })) => {}
             Err(e) if e.is_silence() => refusal = refusal.or(Some(e)),
             Err(e) => refusal = Some(e),
         }
+    }
+    if newest.is_some() {
+        return (newest, None);
     }
     let stored = state.assignment.as_ref().map(|(_, stored)| stored.clone());
     match stored.map(|e| verify(host, state, e, now)) {
@@ -84,6 +95,11 @@ pub fn verify_first(
         Some(Err(e)) => (None, refusal.or(Some(e))),
         None => (None, refusal),
     }
+}
+
+/// What an assignment says, whoever signed it.
+fn told(envelope: &Envelope) -> Option<Assignment> {
+    serde_json::from_str(&envelope.payload).ok()
 }
 
 /// Step 3: accepts what both keys agree on, what is fresh, and what is not older than what was seen.
@@ -94,7 +110,8 @@ fn verify(
     now: Timestamp,
 ) -> Result<Verified, Refusal> {
     let known = state.assignment.as_ref().is_some_and(|(_, stored)| *stored == envelope);
-    let trusted = trusted(host, state, known, now)?;
+    let release = told(&envelope).map(|told| told.release);
+    let trusted = trusted(host, state, known, release, now)?;
     // A key that root metadata has removed stays removed, whatever is wrong with the rest.
     state.trust = trusted.seen.clone();
     let assignment = open_assignment(host, state, &envelope, &trusted, now)?;
@@ -109,8 +126,15 @@ fn verify(
     Ok(Verified { envelope, assignment, rollout_keys, created, release, closure, delivery, data })
 }
 
-/// The metadata of trust: what was accepted before if nothing changed, else the newest on offer.
-fn trusted(host: &Host, state: &State, known: bool, now: Timestamp) -> Result<Trusted, Refusal> {
+/// The metadata of trust: what was accepted before if nothing changed, else the first on offer that names the release;
+/// if none does, any of them.
+fn trusted(
+    host: &Host,
+    state: &State,
+    known: bool,
+    release: Option<ReleaseId>,
+    now: Timestamp,
+) -> Result<Trusted, Refusal> {
     let root = files::read_limited(&host.config.inside(&host.config.trust_root), trust::MAX_ROOT)
         .map_err(|e| {
         TrustError::Missing(format!("{}: {e}", host.config.trust_root.display()))
@@ -122,16 +146,23 @@ fn trusted(host: &Host, state: &State, known: bool, now: Timestamp) -> Result<Tr
     {
         return Ok(trusted);
     }
-    let mut refusal = None;
+    let (mut refusal, mut behind) = (None, None);
     for source in &host.sources {
         match sync(host, state, source, &root, now) {
-            Ok(trusted) => return Ok(trusted),
+            Ok(trusted) if release.is_none_or(|r| trusted.releases.contains_key(&r)) => {
+                return Ok(trusted);
+            }
+            // This mirror lags; another one may not.
+            Ok(trusted) => behind = Some(trusted),
             // A lie says more than a source that is not there.
             Err(e @ Refusal::Unreachable(_)) => {
                 refusal.get_or_insert(e);
             }
             Err(e) => refusal = Some(e),
         }
+    }
+    if let Some(trusted) = behind {
+        return Ok(trusted);
     }
     Err(refusal
         .unwrap_or(Refusal::Trust(TrustError::Missing("no repository is configured".into()))))
@@ -275,33 +306,22 @@ fn packed(host: &Host, name: &str, object: &ObjectRef) -> Result<Vec<u8>, Refusa
     {
         return Ok(bytes);
     }
-    let mut refusal: Option<Refusal> = None;
-    for source in &host.sources {
-        // On a slow link a document, too, arrives in several goes.
-        let part = path.with_extension("part");
-        let here = |e: std::io::Error| TrustError::Malformed(format!("{}: {e}", path.display()));
-        fs::create_dir_all(host.own("documents")).map_err(here)?;
-        if let Err(e) = source.resume(name, &part, object.size.min(MAX_PACKED), |_| ()) {
-            if refusal.as_ref().is_none_or(Refusal::is_silence) {
-                refusal = Some(e.into());
-            }
-            continue;
-        }
-        let bytes = files::read_limited(&part, MAX_PACKED).map_err(here)?;
-        match object::prove_slice(&bytes, object) {
-            Ok(()) => {
-                fs::rename(&part, &path).map_err(here)?;
-                files::sync_dir(&host.own("documents")).map_err(here)?;
-                fault::point("verify:document-kept");
-                return Ok(bytes);
-            }
-            Err(e) => {
-                files::remove_if_there(&part).map_err(here)?;
-                refusal = Some(e.into());
-            }
-        }
+    if object.size > MAX_PACKED {
+        return Err(Refusal::Trust(TrustError::Malformed(format!("{name} is too large"))));
     }
-    Err(refusal.unwrap_or(Refusal::Trust(TrustError::Missing(name.to_owned()))))
+    let wrong = |e: std::io::Error| TrustError::Malformed(format!("{}: {e}", path.display()));
+    files::remove_if_there(&path).map_err(wrong)?;
+    let run = Run::whole(name.to_owned(), object);
+    let mut count = |bytes| {
+        host.documents.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    };
+    obtain(host, &host.own("documents"), &run, &mut count).map_err(|halt| match halt {
+        Halt::Refused(refusal) => *refusal,
+        other => Refusal::Trust(TrustError::Malformed(other.to_string())),
+    })?;
+    fault::point("verify:document-kept");
+    Ok(files::read_limited(&path, MAX_PACKED).map_err(wrong)?)
 }
 
 fn check_documents(
@@ -314,11 +334,6 @@ fn check_documents(
 ) -> Result<(), Refusal> {
     let flawed = |what: String| Refusal::Flawed { release, what };
     closure.validate(&share.system).map_err(|e| flawed(e.to_string()))?;
-    if delivery.format > FORMAT {
-        return Err(flawed(format!("its delivery has the format {}", delivery.format)));
-    }
-    for info in &closure.paths {
-        delivery.full(&info.path).map_err(|e| flawed(e.to_string()))?;
-    }
+    delivery.validate(closure).map_err(|e| flawed(e.to_string()))?;
     data.validate(&host.config.host).map_err(|e| flawed(e.to_string()))
 }

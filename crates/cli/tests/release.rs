@@ -4,10 +4,12 @@
 mod common;
 
 use std::fs;
+use std::io::Read as _;
 
+use afield_core::delivery::Slice;
 use afield_core::host_data::HostData;
 use afield_core::ids::ReleaseId;
-use afield_core::release::{Closure, Delivery, Manifest};
+use afield_core::release::{Base, Closure, Delivery, Manifest, ObjectRef, PathInfo};
 use afield_store::object;
 use afield_store::repository::Repository;
 use common::Field;
@@ -45,7 +47,7 @@ fn a_release_holds_what_hosts_need_and_prove() {
     let config = "configs:\n  form:\n    path: intake/form.yml\n    content: \"v: 1\\n\"\n    servers: [bb]\n";
     field.write("org-config/app_configs/master/intake-configs.yml", config);
     let sealed =
-        "\"bb\":\n  \"encrypted_key\": |-\n    aa\n    bb\n  \"encrypted_secrets\": |-\n    cc\n";
+        "\"bb\":\n  \"encrypted_key\": |-\n    aa\n    bb\n  \"encrypted_secrets\": |-\n    cccc\n";
     field.write("org-config/secrets/generated/generated-secrets.yml", sealed);
     let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
     assert_eq!(
@@ -80,7 +82,7 @@ fn a_release_holds_what_hosts_need_and_prove() {
                 (data.configs["form"].path.as_str(), data.configs["form"].content.as_str()),
                 ("intake/form.yml", "v: 1\n")
             );
-            assert_eq!(data.sealed.unwrap().encrypted_key, "aa\nbb");
+            assert_eq!(data.sealed.unwrap().encrypted_key, "aabb");
         } else {
             assert!(data.configs.is_empty() && data.sealed.is_none());
         }
@@ -119,12 +121,141 @@ fn the_next_release_packs_only_what_is_new() {
     let objects = before.keys().filter(|f| f.contains("/objects/"));
     objects.for_each(|f| fs::remove_file(f).unwrap());
     field.run(&["release", "--keys", "keys"]).code(0);
-    let (_, three) = manifest(&field, 3);
-    assert_eq!(two.hosts, three.hosts);
+    let (repository, three) = manifest(&field, 3);
     let again = field.repository();
-    let needed = two.hosts.values().map(|h| h.delivery.id.hex());
-    needed.for_each(|id| assert!(again.keys().any(|f| f.ends_with(&id)), "{id} is missing"));
-    assert_eq!(again.keys().filter(|f| f.contains("/objects/")).count(), 3 + 6);
+    for (host, release) in &three.hosts {
+        assert_eq!(
+            (&two.hosts[host].system, &two.hosts[host].closure),
+            (&release.system, &release.closure)
+        );
+        let closure: Closure = repository.document(&release.closure).unwrap();
+        let delivery: Delivery = repository.document(&release.delivery).unwrap();
+        for info in &closure.paths {
+            let way = delivery.full_way(&info.path).unwrap();
+            let slice = delivery.slice(&way).expect("a small object stands in a pack");
+            assert_eq!(
+                bytes_of(&repository, way.object, None),
+                bytes_of(&repository, way.object, Some(&slice))
+            );
+        }
+    }
+    // Archives, documents of two hosts, and the pack.
+    assert_eq!(again.keys().filter(|f| f.contains("/objects/")).count(), 3 + 6 + 1);
+}
+
+fn bytes_of(repository: &Repository, object: &ObjectRef, slice: Option<&Slice>) -> Vec<u8> {
+    let own = repository.object_path(&object.id);
+    let aside = own.with_extension("aside");
+    if slice.is_some() && own.exists() {
+        fs::rename(&own, &aside).unwrap();
+    }
+    let mut bytes = Vec::new();
+    repository.open_object(object, slice).unwrap().read_to_end(&mut bytes).unwrap();
+    if aside.exists() {
+        fs::rename(&aside, &own).unwrap();
+    }
+    object::prove_slice(&bytes, object).unwrap();
+    bytes
+}
+
+/// A package of so many random lines, and some more text.
+fn numbers(name: &str, more: &str) -> String {
+    let awk = "BEGIN{srand(1);for(i=0;i<6000;i++)print rand()}";
+    format!(
+        r#"mk "top" "echo ${{mk "{name}" "${{busybox}}/busybox awk '{awk}' > $out/t; echo {more} >> $out/t"}} > $out/x""#
+    )
+}
+
+/// The patch offered to a host for the path of this name, with its target and its delivery.
+fn patch_for(
+    field: &Field,
+    release: u64,
+    host: &str,
+    name: &str,
+) -> (Delivery, PathInfo, Vec<Base>) {
+    let (repository, manifest) = manifest(field, release);
+    let share = &manifest.hosts[&host.parse().unwrap()];
+    let closure: Closure = repository.document(&share.closure).unwrap();
+    let delivery: Delivery = repository.document(&share.delivery).unwrap();
+    let info = closure.paths.iter().find(|p| p.path.name() == name).unwrap().clone();
+    let way = delivery.best(&info.path, |o| o.size, |_| true).unwrap();
+    let (slice, bases) = (delivery.slice(&way).unwrap(), way.bases.to_vec());
+    assert!(!bases.is_empty(), "no patch for {name}: {:?}", delivery.offers[&info.path]);
+    assert!(way.object.size * 20 < delivery.full(&info.path).unwrap().size, "{way:?}");
+    bytes_of(&repository, way.object, Some(&slice));
+    (delivery, info, bases)
+}
+
+#[test]
+fn what_changed_a_little_travels_as_a_patch_that_is_made_once() {
+    let field = fleet();
+    let (old, new) = (numbers("numbers-1.0", "a"), numbers("numbers-1.1", "b"));
+    field.systems(&[("aa", &old), ("bb", &old)]);
+    field.run(&["release", "--keys", "keys"]).code(0);
+    field.systems(&[("aa", &new), ("bb", &new)]);
+    let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
+    // Of the package and of the toplevel, once for both hosts.
+    assert_eq!(report["packed"]["patches"], 2, "{report:#}");
+    let cost = &report["hosts"]["aa"]["cost"];
+    assert!(cost["objects"].as_u64() < cost["full"].as_u64().map(|n| n / 10), "{cost}");
+    let (_, _, bases) = patch_for(&field, 2, "bb", "numbers-1.1");
+    assert_eq!(bases[0].path.name(), "numbers-1.0");
+
+    // Hosts of release 1 still get it with release 3, and it is not made or stored again.
+    let again =
+        field.run(&["release", "--keys", "keys", "--json", "--against", "1"]).code(0).json();
+    assert_eq!((&again["packed"]["patches"], &again["packed"]["objects"]), (&0.into(), &0.into()));
+    patch_for(&field, 3, "aa", "numbers-1.1");
+
+    // A machine without the old store paths takes them from the repository.
+    field.nix("chmod", &["-R", "u+w", "store"]);
+    fs::remove_dir_all(field.path("store")).unwrap();
+    fs::remove_dir_all(field.path("home")).unwrap();
+    let newest = numbers("numbers-1.2", "c");
+    field.systems(&[("aa", &newest), ("bb", &newest)]);
+    let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
+    assert_eq!(report["packed"]["patches"], 2, "{report:#}");
+    let (_, _, bases) = patch_for(&field, 4, "aa", "numbers-1.2");
+    assert_eq!(bases[0].path.name(), "numbers-1.1");
+}
+
+#[test]
+fn a_forecast_tells_what_each_site_fetches_and_publishes_nothing() {
+    let field = fleet();
+    let sites = "[sites.boats]\nhosts = [\"aa\"]\nbudget = { bytes-per-day = \"10kB\", windows = [\"22:00-06:00\"] }\n";
+    settings(&field, sites);
+    let old = numbers("numbers-1.0", "a");
+    field.systems(&[("aa", &old), ("bb", ONE)]);
+    let said = field.run(&["release", "--keys", "keys", "--forecast"]).code(0).out;
+    assert!(said.contains("boats (1 hosts):") && said.contains("nights"), "{said}");
+    assert!(said.contains("nothing was published"), "{said}");
+    assert!(!field.path("repository/metadata/timestamp.json").exists());
+    field.run(&["release", "--keys", "keys"]).code(0);
+    let (repository, manifest) = manifest(&field, 1);
+    let data: HostData = repository.document(&manifest.hosts[&"aa".parse().unwrap()].data).unwrap();
+    assert_eq!(data.budget.unwrap().bytes_per_day.unwrap().0, 10_000);
+    let data: HostData = repository.document(&manifest.hosts[&"bb".parse().unwrap()].data).unwrap();
+    assert_eq!(data.budget, None);
+    settings(&field, &sites.replace("bytes-per-day", "bytes-a-day"));
+    let ran = field.run(&["release", "--keys", "keys"]);
+    assert!(ran.code != 0 && ran.err.contains("bytes-a-day"), "{ran:#?}");
+}
+
+#[test]
+fn without_time_for_patches_full_objects_serve() {
+    let field = fleet();
+    let (old, new) = (numbers("numbers-1.0", "a"), numbers("numbers-1.1", "b"));
+    field.systems(&[("aa", &old), ("bb", &old)]);
+    field.run(&["release", "--keys", "keys"]).code(0);
+    field.systems(&[("aa", &new), ("bb", &new)]);
+    let args = ["release", "--keys", "keys", "--patch-budget", "0s", "--json"];
+    let report = field.run(&args).code(0).json();
+    assert_eq!(report["packed"]["patches"], 0, "{report:#}");
+    assert!(report["packed"]["patches_late"].as_u64() >= Some(1), "{report:#}");
+    // The next release goes on where the time ended.
+    let report =
+        field.run(&["release", "--keys", "keys", "--json", "--against", "1"]).code(0).json();
+    assert_eq!(report["packed"]["patches"], 2, "{report:#}");
 }
 
 #[test]
@@ -231,4 +362,91 @@ fn refreshing_signs_anew_and_makes_no_release() {
     assert_ne!(std::fs::read(&timestamp).unwrap(), before);
     let (_, manifest) = manifest(&field, 1);
     assert_eq!(manifest.release.0, 1);
+}
+
+fn data(field: &Field, release: u64, host: &str) -> HostData {
+    let (repository, manifest) = manifest(field, release);
+    let host = host.parse().unwrap();
+    let data: HostData = repository.document(&manifest.hosts[&host].data).unwrap();
+    data.validate(&host).unwrap();
+    data
+}
+
+#[test]
+fn host_data_holds_what_the_fleet_folder_says_about_a_host() {
+    let field = Field::new(&[("aa", ONE), ("relay", ONE)]);
+    field.waves(&["aa"], &["relay"]);
+    field.run(&["keys", "init", "--out", "keys"]).code(0);
+    field.write(
+        "org-config/json/users.json",
+        r#"{"global_admins":["ann"],"users":{"expires":{"fay":"2090-05-01"},
+            "per-host":{"aa":{"enable":{"fay":"devops"}}},"roles":{}}}"#,
+    );
+    let keys = serde_json::json!({ "keys": {
+        "ann": { "public_keys": [common::public_key(100)] },
+        "fay": { "public_keys": [{ "publicKey": common::public_key(102), "keyOptions": ["no-pty"] }] },
+    }});
+    field.write("org-config/json/keys.json", &keys.to_string());
+    settings(&field, "[access]\nend-sessions = true\n");
+    field.write("org-config/secrets/generated/generated-secrets.yml", "{}\n");
+    let age = "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n";
+    field.write("org-config/secrets/generated/age/aa.age", age);
+    field.run(&["release", "--keys", "keys"]).code(0);
+
+    let aa = data(&field, 1, "aa");
+    assert_eq!((aa.format, aa.end_sessions, aa.age.as_deref()), (2, true, Some(age)));
+    let fay = &aa.access["fay"];
+    assert_eq!((fay.profile.as_str(), fay.expires.as_deref()), ("devops", Some("2090-05-01")));
+    assert_eq!(fay.keys, [format!("no-pty {} fay", common::public_key(102))]);
+    assert_eq!(aa.access["robot"].profile, "robot");
+    let tunnel = aa.tunnel.unwrap();
+    assert_eq!(
+        (tunnel.forwards[0].listen, tunnel.relays[0].addresses[0].as_str()),
+        (2000, "192.0.2.1")
+    );
+    assert!(aa.relay.is_none());
+    let relay = data(&field, 1, "relay").relay.unwrap();
+    assert!(relay.tunnel[0].starts_with("restrict,port-forwarding,permitlisten=\"2000\""));
+    assert!(
+        relay
+            .tunneller
+            .iter()
+            .any(|line| line.contains("expiry-time=\"20900501\"") && line.ends_with(" fay"))
+    );
+
+    // Who leaves is named before it is published, and changes nothing but host data.
+    field.write(
+        "org-config/json/users.json",
+        r#"{"global_admins":["ann"],"users":{"expires":{},"per-host":{},"roles":{}}}"#,
+    );
+    let dry = field.run(&["release", "--keys", "keys", "--dry-run", "--json"]).code(0).json();
+    assert_eq!(dry["hosts"]["aa"]["access"], serde_json::json!(["fay"]), "{dry:#}");
+    let (aa, relay) = (&dry["hosts"]["aa"], &dry["hosts"]["relay"]);
+    assert_eq!((&aa["system_changed"], &relay["relay_changed"]), (&false.into(), &true.into()));
+
+    // For hosts whose agent is too old for format 2: one release in between that it can take.
+    settings(&field, "host-data-format = 1\n");
+    field.run(&["release", "--keys", "keys"]).code(2);
+    field.write("afield.toml", "fleet = \"test\"\nhost-data-format = 1\n[build]\nfile = \"systems.nix\"\n[repository]\npath = \"repository\"\n");
+    field.run(&["release", "--keys", "keys"]).code(0);
+    let old = data(&field, 2, "aa");
+    assert!(old.format == 1 && old.tunnel.is_none() && old.access.contains_key("ann"));
+}
+
+#[test]
+fn a_release_that_would_take_the_secrets_away_is_refused() {
+    let field = fleet();
+    field.write("org-config/secrets/master/a-secrets.yml", "$ANSIBLE_VAULT;1.1;AES256\n6161\n");
+    let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
+    assert!(report["notes"][0].as_str().unwrap().contains("afield secrets seal"), "{report:#}");
+    let age = "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n";
+    field.write("org-config/secrets/generated/age/aa.age", age);
+    field.run(&["release", "--keys", "keys"]).code(0);
+    fs::remove_dir_all(field.path("org-config/secrets/generated")).unwrap();
+    let ran = field.run(&["release", "--keys", "keys"]).code(3);
+    assert!(
+        ran.err.contains("would lose") && ran.err.contains("afield secrets seal"),
+        "{}",
+        ran.err
+    );
 }

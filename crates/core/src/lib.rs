@@ -2,7 +2,10 @@
 //!
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
+pub mod accounts;
 pub mod assignment;
+pub mod budget;
+pub mod delivery;
 pub mod deploy_hook;
 #[cfg(feature = "fleet")]
 pub mod fleet;

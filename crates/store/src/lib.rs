@@ -7,5 +7,6 @@ pub mod keys;
 pub mod nar;
 pub mod object;
 pub mod patch;
+pub mod registration;
 pub mod repository;
 pub mod trust;

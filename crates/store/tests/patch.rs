@@ -367,9 +367,9 @@ fn something_else_than_a_patch() {
     let (mut patch, _) = world.make();
     let found = world.apply(&[b'x'; 100], &[world.old.source()]);
     assert!(matches!(found, Err(PatchError::NotAPatch)), "{found:?}");
-    patch[7] = 2;
+    patch[7] = 3;
     let found = world.apply(&patch, &[world.old.source()]);
-    assert!(matches!(found, Err(PatchError::Format(2))), "{found:?}");
+    assert!(matches!(found, Err(PatchError::Format(3))), "{found:?}");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub enum Lie {
     Endless,
     /// It says that there is no such file.
     Gone,
+    /// It sends one byte, waits, and sends the next.
+    Trickle,
     /// It answers 200 with the whole file, whatever range was asked for.
     IgnoresRange,
 }
@@ -40,6 +42,8 @@ pub struct Request {
     pub path: String,
     /// First byte asked for.
     pub from: u64,
+    /// The byte behind the last one that was asked for, if it is not the file's end.
+    pub to: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +67,11 @@ pub struct Server {
 impl Server {
     /// Serves a folder.
     pub fn start(folder: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), folder)
+    }
+
+    /// Serves a folder there, in whichever network that is.
+    pub fn on(listener: TcpListener, folder: &Path) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (folder, for_thread) = (folder.to_owned(), Arc::clone(&shared));
@@ -132,7 +140,7 @@ fn serve(stream: &TcpStream, folder: &Path, shared: &Mutex<Shared>) -> std::io::
         let mut words = line.split(' ');
         let method = words.next().unwrap_or_default().to_owned();
         let path = words.next().unwrap_or_default().trim_start_matches('/').to_owned();
-        let (mut from, mut length) = (0, 0);
+        let (mut from, mut to, mut length) = (0, None, 0);
         loop {
             let mut header = String::new();
             reader.read_line(&mut header)?;
@@ -141,19 +149,21 @@ fn serve(stream: &TcpStream, folder: &Path, shared: &Mutex<Shared>) -> std::io::
                 break;
             }
             if let Some(range) = header.strip_prefix("range: bytes=") {
-                from = range.trim_end_matches('-').parse().unwrap();
+                let (first, last) = range.split_once('-').unwrap();
+                from = first.parse().unwrap();
+                to = (!last.is_empty()).then(|| last.parse::<u64>().unwrap() + 1);
             }
             if let Some(n) = header.strip_prefix("content-length: ") {
                 length = n.parse().unwrap();
             }
         }
-        let request = Request { method: method.clone(), path: path.clone(), from };
+        let request = Request { method: method.clone(), path: path.clone(), from, to };
         shared.lock().unwrap().requests.push(request);
         if method == "POST" {
             let mut body = vec![0; length];
             reader.read_exact(&mut body)?;
             take_reports(stream, shared, &body)?;
-        } else if !send(stream, folder, shared, &path, from)? {
+        } else if !send(stream, folder, shared, &path, from, to)? {
             return stream.shutdown(std::net::Shutdown::Both);
         }
     }
@@ -166,10 +176,11 @@ fn send(
     shared: &Mutex<Shared>,
     path: &str,
     from: u64,
+    to: Option<u64>,
 ) -> std::io::Result<bool> {
     let file: PathBuf = folder.join(path);
     let mut bytes = std::fs::read(file).ok();
-    let (mut cut, mut from) = (None, from);
+    let (mut cut, mut from, mut to, mut trickle) = (None, from, to, false);
     {
         let lies = &mut shared.lock().unwrap().lies;
         match lies.iter_mut().find(|(name, _)| path.contains(name.as_str())).map(|(_, l)| l) {
@@ -179,7 +190,8 @@ fn send(
             }
             Some(Lie::Content(lie)) => bytes = Some(lie.clone()),
             Some(Lie::Gone) => bytes = None,
-            Some(Lie::IgnoresRange) => from = 0,
+            Some(Lie::Trickle) => trickle = true,
+            Some(Lie::IgnoresRange) => (from, to) = (0, None),
             Some(Lie::Endless) => {
                 let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
                 stream.write_all(head)?;
@@ -199,16 +211,25 @@ fn send(
         stream.write_all(head)?;
         return Ok(true);
     }
-    let head = match from {
-        0 => format!("HTTP/1.1 200 OK\r\ncontent-length: {total}\r\n\r\n"),
+    let end = to.unwrap_or(total).min(total);
+    let head = match (from, to) {
+        (0, None) => format!("HTTP/1.1 200 OK\r\ncontent-length: {total}\r\n\r\n"),
         _ => format!(
             "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes {from}-{}/{total}\r\n\r\n",
-            total - from,
-            total - 1
+            end - from,
+            end - 1
         ),
     };
     stream.write_all(head.as_bytes())?;
-    let rest = &bytes[usize::try_from(from).unwrap()..];
+    let rest = &bytes[usize::try_from(from).unwrap()..usize::try_from(end).unwrap()];
+    if trickle {
+        // So slow is the lie; nobody waits for it.
+        for byte in rest {
+            stream.write_all(&[*byte])?;
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        return Ok(true);
+    }
     let sent = cut.map_or(rest.len(), |c| rest.len().min(usize::try_from(c).unwrap()));
     stream.write_all(&rest[..sent])?;
     Ok(cut.is_none())

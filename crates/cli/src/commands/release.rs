@@ -1,11 +1,12 @@
 //! `afield release`: builds all hosts and publishes one signed release.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use afield_core::host_data::{self, HostData};
 use afield_core::ids::{HostName, ReleaseId, StorePath};
 use afield_core::release::{Closure, FORMAT, HostRelease, Manifest, Wave};
+use afield_core::span::Span;
 use afield_core::status::bytes;
 use anyhow::Context as _;
 use clap::Args;
@@ -15,12 +16,14 @@ use serde::Serialize;
 use super::build::{Built, FailedHost, build_all, failed_hosts, print_failed};
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure, Outcome};
-use crate::fleet::{self, Declared, Project, Told};
+use crate::fleet::{self, Declared, Project};
 use crate::nix::NixError;
 use crate::nix::closure::Facts;
 use crate::release::diff::{HostChange, Side};
-use crate::release::pack::{self, Packed};
+use crate::release::forecast::{self, SiteForecast};
+use crate::release::pack::Packed;
 use crate::release::published::{Published, check_repository, lock};
+use crate::release::write::{Cost, Ingredients, Patching, write};
 use crate::root::in_days;
 use crate::table::{Tone, cell, render};
 
@@ -32,6 +35,8 @@ key: for each host its system, how it travels, and its host data (checks, app co
 takes it before a rollout hands it out: afield rollout start.\n\n\
 Hosts never accept an older release. To take release 7 back, publish release 6's systems under a new number:\n\n  \
 afield release --keys keys --like 6\n\n\
+What hosts have travels as patches against it: what they told the hub they run, or --against. Patches that were made \
+once are used again; --forecast says what each site of afield.toml fetches, and how long, before anything is published.\n\n\
 Exit codes: 0 published, 1 failed, 2 wrong usage, 3 refused (a host does not build, afield check finds errors, a wrong \
 key): nothing was published."
 )]
@@ -48,9 +53,18 @@ pub struct ReleaseArgs {
     /// Publish although some hosts do not build; they are left out and stay as they are
     #[arg(long, conflicts_with = "like")]
     without_failed: bool,
+    /// Make patches against these releases, instead of what hosts told the hub they run
+    #[arg(long, value_name = "RELEASE", num_args = 1.., conflicts_with = "like")]
+    against: Vec<ReleaseId>,
+    /// Begin no patch after this time (30s, 20m, 2h); full objects serve for the rest, and the next release goes on
+    #[arg(long, value_name = "TIME", conflicts_with = "like")]
+    patch_budget: Option<Span>,
     /// Build, and say what would change on each host; publish nothing
     #[arg(long)]
     dry_run: bool,
+    /// Pack and make patches, and say what each site will fetch and how long that takes; publish nothing
+    #[arg(long, conflicts_with_all = ["like", "dry_run", "refresh"])]
+    forecast: bool,
 }
 
 /// Makes a release.
@@ -119,6 +133,9 @@ struct ReleaseReport {
     failed: BTreeMap<HostName, FailedHost>,
     #[serde(skip_serializing_if = "Option::is_none")]
     packed: Option<Packed>,
+    /// What each site fetches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forecast: Vec<SiteForecast>,
     notes: Vec<String>,
 }
 
@@ -127,6 +144,9 @@ struct HostReport {
     system: StorePath,
     #[serde(flatten)]
     change: HostChange,
+    /// What it fetches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<Cost>,
 }
 
 /// A new release with the systems of an old one.
@@ -170,6 +190,12 @@ fn make(
 ) -> Result<ReleaseReport, Failure> {
     let declared = fleet::declared(context)?;
     let data = all_data(project, &declared)?;
+    if declared.unsealed && had_secrets(published) {
+        return Err(Failure::refused(
+            "secrets/master has files, secrets/generated has none, and hosts would lose the secrets that they have",
+        )
+        .hint("seal them to the hosts first: afield secrets seal"));
+    }
     let built = build_all(project, &fleet::hosts(&project.fleet_dir)?, context)?;
     let failed = failed_hosts(&built);
     if !failed.is_empty() && !args.without_failed {
@@ -196,13 +222,20 @@ fn make(
         changes.insert(host.clone(), (system.clone(), change));
         closures.insert(host.clone(), (system.clone(), closure));
     }
+    let (mut costs, mut forecast) = (BTreeMap::new(), Vec::new());
     let (hosts, packed) = match args.dry_run {
         true => (BTreeMap::new(), None),
         false => {
             let ingredients =
                 Ingredients { closures: &closures, data: &data, told: &declared.hosts };
-            let (hosts, packed) = write(project, published, &facts, &ingredients)?;
-            (hosts, Some(packed))
+            let patching = Patching {
+                against: args.against.clone(),
+                budget: args.patch_budget.map(Span::duration),
+            };
+            let written = write(project, published, &facts, &ingredients, &patching)?;
+            forecast = forecast::of(&project.settings, &written.costs);
+            costs = written.costs;
+            (written.hosts, Some(written.packed))
         }
     };
     let waves = declared.waves.clone();
@@ -210,8 +243,21 @@ fn make(
     let mut report = finish(args, project, published, manifest, changes)?;
     report.failed = failed;
     report.packed = packed;
+    report.forecast = forecast;
+    for (host, cost) in costs {
+        if let Some(host) = report.hosts.get_mut(&host) {
+            host.cost = Some(cost);
+        }
+    }
     report.notes = notes(&declared, &built);
     Ok(report)
+}
+
+/// Whether the newest release gave some host secrets.
+fn had_secrets(published: &Published) -> bool {
+    let hosts = published.newest.iter().flat_map(|manifest| manifest.hosts.values());
+    let mut data = hosts.filter_map(|host| published.repository.document(&host.data).ok());
+    data.any(|data: HostData| data.sealed.is_some() || data.age.is_some())
 }
 
 fn refuse_failed(built: &Built) -> Failure {
@@ -233,13 +279,27 @@ fn all_data(
         let checks = checks.map_err(|e| {
             Failure::refused(e.to_string()).hint("add it to vars of the host in afield.toml")
         })?;
+        let told = told.clone();
         let data = HostData {
-            format: host_data::FORMAT,
-            host: host.clone(),
             checks,
-            configs: told.configs.clone(),
-            access: told.access.clone(),
-            sealed: told.sealed.clone(),
+            configs: told.configs,
+            access: told.access,
+            sealed: told.sealed,
+            age: told.age,
+            tunnel: told.tunnel,
+            relay: told.relay,
+            deployments: told.deployments,
+            end_sessions: project.settings.access.end_sessions,
+            budget: project.settings.budget_of(host),
+            ..HostData::empty(host.clone())
+        };
+        let data = match project.settings.host_data_format {
+            None | Some(host_data::FORMAT) => data,
+            Some(1) => data.as_format_1(),
+            Some(other) => {
+                return Err(Failure::usage(format!("there is no host-data-format {other}"))
+                    .hint("in afield.toml it is 1, or is left out"));
+            }
         };
         let valid = data.validate(host);
         valid.map_err(|e| {
@@ -248,41 +308,6 @@ fn all_data(
         all.insert(host.clone(), data);
     }
     Ok(all)
-}
-
-/// What documents are made from.
-struct Ingredients<'a> {
-    closures: &'a BTreeMap<HostName, (StorePath, Closure)>,
-    data: &'a BTreeMap<HostName, HostData>,
-    told: &'a BTreeMap<HostName, Told>,
-}
-
-/// Puts objects and documents into the repository. Nobody looks at them before the manifest is published.
-fn write(
-    project: &Project,
-    published: &Published,
-    facts: &Facts,
-    from: &Ingredients<'_>,
-) -> Result<(BTreeMap<HostName, HostRelease>, Packed), Failure> {
-    let paths: Vec<_> = facts.paths().cloned().collect();
-    let wanted: BTreeSet<_> = paths.iter().map(|p| p.nar_hash).collect();
-    let mut objects = published.objects(&wanted);
-    let packed = pack::archives(&published.repository, &paths, &mut objects)?;
-    let mut hosts = BTreeMap::new();
-    for (host, (system, closure)) in from.closures {
-        let told = from.told.get(host);
-        let data = from.data.get(host).with_context(|| format!("no host data for {host}"))?;
-        let release = HostRelease {
-            system: system.clone(),
-            closure: published.repository.add_document(closure)?,
-            delivery: published.repository.add_document(&pack::delivery(closure, &objects)?)?,
-            data: published.repository.add_document(data)?,
-            key: told.and_then(|t| t.key),
-            fresh_days: project.settings.assignment_days(host),
-        };
-        hosts.insert(host.clone(), release);
-    }
-    Ok((hosts, packed))
 }
 
 /// A manifest whose waves have only hosts that are in it: a wave must not wait for others.
@@ -315,7 +340,7 @@ fn finish(
     changes: BTreeMap<HostName, (StorePath, HostChange)>,
 ) -> Result<ReleaseReport, Failure> {
     let expires = in_days(project.settings.trust.release_days)?;
-    if !args.dry_run {
+    if !args.dry_run && !args.forecast {
         published.publish(&manifest, expires)?;
     }
     let newest = published.newest.as_ref();
@@ -324,16 +349,17 @@ fn finish(
     let hosts = changes.into_iter();
     Ok(ReleaseReport {
         release: manifest.release,
-        dry_run: args.dry_run,
+        dry_run: args.dry_run || args.forecast,
         like: manifest.like,
         compared_with: newest.map(|m| m.release),
         expires,
         hosts: hosts
-            .map(|(host, (system, change))| (host, HostReport { system, change }))
+            .map(|(host, (system, change))| (host, HostReport { system, change, cost: None }))
             .collect(),
         left_out,
         failed: BTreeMap::new(),
         packed: None,
+        forecast: Vec::new(),
         notes: Vec::new(),
     })
 }
@@ -341,6 +367,9 @@ fn finish(
 /// What a person should know before rolling it out.
 fn notes(declared: &Declared, built: &Built) -> Vec<String> {
     let mut notes = Vec::new();
+    if declared.unsealed {
+        notes.push("nobody sealed the files of secrets/master, so hosts get no secrets; see afield secrets seal".into());
+    }
     let in_wave = |host: &HostName| declared.waves.iter().any(|w| w.hosts.contains(host));
     for (host, told) in &declared.hosts {
         if !built.systems.contains_key(host) {
@@ -357,6 +386,19 @@ fn notes(declared: &Declared, built: &Built) -> Vec<String> {
     notes
 }
 
+/// What a host fetches, in words.
+fn sent(cost: &Cost) -> String {
+    if cost.full == 0 {
+        return String::new();
+    }
+    let (objects, full) = (bytes(cost.objects), bytes(cost.full));
+    match (cost.known, cost.objects < cost.full) {
+        (true, true) => format!("{objects} instead of {full}"),
+        (true, false) => full,
+        (false, _) => format!("{full}, if it has nothing"),
+    }
+}
+
 fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
     let color = context.out.color();
     let rows = report.hosts.iter().map(|(host, host_report)| {
@@ -364,14 +406,15 @@ fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
             true => Tone::Dim,
             false => Tone::Plain,
         };
-        vec![cell(host.as_str()), cell(host_report.change.words()).tone(tone)]
+        let sent = host_report.cost.as_ref().map_or(String::new(), sent);
+        vec![cell(host.as_str()), cell(host_report.change.words()).tone(tone), cell(&sent)]
     });
     let rows: Vec<_> = rows.collect();
     let heading = match report.compared_with {
         Some(before) => format!("what changes since release {before}"),
         None => "what is new".to_owned(),
     };
-    context.out.text(&render(&["host", &heading], &rows, color))?;
+    context.out.text(&render(&["host", &heading, "to fetch"], &rows, color))?;
     print_failed(&report.failed, context)?;
     for host in &report.left_out {
         context.out.line(&format!("{host} is left out: it stays as it is"))?;
@@ -379,10 +422,21 @@ fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
     for note in &report.notes {
         context.out.line(&format!("note: {note}"))?;
     }
+    for site in report.forecast.iter().filter(|site| site.site.is_some()) {
+        context.out.line(&site.line())?;
+    }
     let (release, day) = (report.release, report.expires.strftime("%F"));
     if let Some(packed) = &report.packed {
         let (n, size, unpacked) = (packed.objects, bytes(packed.bytes), bytes(packed.unpacked));
         context.out.line(&format!("packed {n} new objects: {size} ({unpacked} unpacked)"))?;
+        if packed.patches > 0 {
+            let (n, size, against) = (packed.patches, bytes(packed.patch_bytes), &packed.against);
+            context.out.line(&format!("made {n} new patches: {size}, against {against}"))?;
+        }
+        if packed.patches_late > 0 {
+            let n = packed.patches_late;
+            context.out.line(&format!("note: {n} paths got no patch in the time given"))?;
+        }
     }
     let line = match (report.dry_run, report.like) {
         (true, _) => format!("this would be release {release}; nothing was published"),

@@ -63,7 +63,8 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<MasterSecret>, Vec<Problem>> 
         problems.push(problem(name.line, message));
     }
     let mut secrets = Vec::new();
-    for (name, body) in section {
+    // As in the other files of the fleet folder, a remark may stand anywhere.
+    for (name, body) in section.iter().filter(|(name, _)| name.text() != Some("_comment")) {
         match entry::read(name, body)
             .and_then(|entry| Ok((servers(&entry.name, name.line, body)?, entry)))
         {
@@ -86,6 +87,10 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<MasterSecret>, Vec<Problem>> 
 }
 
 fn section(root: &Node) -> Result<&[(Node, Node)], entry::Wrong> {
+    if let Some((name, first)) = entry::repeated(root.map().unwrap_or_default()).first() {
+        let label = name.text().unwrap_or_default();
+        return Err((name.line, format!("`{label}:` stands twice: here and in line {first}")));
+    }
     let Some(section) = root.get("secrets") else {
         return Err((root.line, "there is no map `secrets:` at the top of the file".to_owned()));
     };

@@ -42,10 +42,12 @@ use program::Foresight;
 use sink::Sink;
 use tree::Tree;
 
-pub use make::{Library, Made, make};
+pub use make::{Library, Made, make, stem};
 
 /// The first bytes of a patch; the last one is the format's version.
-const MAGIC: [u8; 8] = *b"AFPATCH\x01";
+const MAGIC: [u8; 8] = *b"AFPATCH\x02";
+/// Version of the format that is written.
+pub const FORMAT: u8 = MAGIC[7];
 /// A patch has at most this many bases.
 pub const MAX_BASES: usize = 8;
 /// What compressors may take while the models are there, bytes.
@@ -81,7 +83,7 @@ pub enum PatchError {
     #[error("this is no patch")]
     NotAPatch,
     /// Written by a newer Afield.
-    #[error("the patch has format {0}, and this version reads format 1; update Afield here first")]
+    #[error("the patch has format {0}, and this version reads format 2; update Afield here first")]
     Format(u8),
     /// It ends in the middle.
     #[error("the patch ends in the middle")]

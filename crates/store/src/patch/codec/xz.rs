@@ -65,7 +65,7 @@ impl Recipe {
             && matches!(recipe.check, 0 | 1 | 4 | 10)
             && recipe.sizes <= 3
             && (8..=1024).contains(&recipe.header)
-            && recipe.header % 4 == 0;
+            && recipe.header.is_multiple_of(4);
         known.then_some(recipe)
     }
 

@@ -54,8 +54,8 @@ fn package(dir: &Path, changed: bool) {
     }
     fs::write(dir.join("changed"), &bytes).unwrap();
     // Compressed files: most of it letters, the rest as it is.
-    let letters = bytes.iter().map(|b| b'a' + b % 16).chain(bytes.iter().copied().take(MIB));
-    let content: Vec<u8> = letters.cycle().take(10 * MIB).collect();
+    let letters = bytes.iter().map(|b| b' ' + b % 64).chain(bytes.iter().copied().take(MIB));
+    let content: Vec<u8> = letters.cycle().take(6 * MIB).collect();
     for (name, args) in [("gz", &["gzip", "-6n"][..]), ("xz", &["xz", "-3"])] {
         let path = dir.join(name);
         fs::write(&path, &content).unwrap();

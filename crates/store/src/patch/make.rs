@@ -268,7 +268,12 @@ mod tests {
 
     #[test]
     fn short_copies_give_way_until_the_operations_fit() {
-        let op = |n: u64| Op { fresh: n % 3, copy: 1 + n % 40, from: n * 50, exact: n % 2 == 0 };
+        let op = |n: u64| Op {
+            fresh: n % 3,
+            copy: 1 + n % 40,
+            from: n * 50,
+            exact: n.is_multiple_of(2),
+        };
         let mut ops: Vec<Op> = (0..MAX_OPS as u64 + 5).map(op).collect();
         let made = |ops: &[Op]| ops.iter().map(|op| op.fresh + op.copy).sum::<u64>();
         let before = made(&ops);

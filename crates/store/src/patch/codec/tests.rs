@@ -1,4 +1,5 @@
 //! Files of the real programs, made again bit for bit.
+#![allow(clippy::unwrap_used)]
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -29,4 +29,5 @@ pub mod source;
 pub mod state;
 pub mod tree;
 pub mod tunnel;
+pub mod upgrade;
 pub mod verify;

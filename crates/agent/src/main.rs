@@ -115,7 +115,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             once(cli, &Host { go: *now, ..host(&cli.config)? })
         }
         Command::Once { dry_run: true, .. } | Command::Plan => plan(cli, &host(&cli.config)?),
-        Command::Run => daemon::run(&host(&cli.config)?),
+        Command::Run => {
+            daemon::run(&host(&cli.config)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Status => status(cli),
         Command::CheckConfig { file } => check_config(cli, file.as_deref().unwrap_or(&cli.config)),
         Command::Completions { shell } => {

@@ -227,5 +227,9 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
 
 fn first_error(text: &str) -> String {
     let line = text.lines().find(|l| l.starts_with("error")).or_else(|| text.lines().last());
-    line.unwrap_or("it failed without a word").to_owned()
+    let line = line.unwrap_or("it failed without a word");
+    // So SQLite calls a disk without room, too.
+    let hint =
+        if line.contains("disk I/O error") { "; is the disk full? Look at `df /nix`" } else { "" };
+    format!("{line}{hint}")
 }

@@ -34,6 +34,14 @@ pub struct Built {
 }
 
 impl Built {
+    /// A store path that is one file.
+    pub fn file(name: &str, content: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, content).unwrap();
+        Self::of(name, dump(&file), vec![])
+    }
+
     /// A store path with any archive, honest or not.
     pub fn of(name: &str, nar: Vec<u8>, references: Vec<StorePath>) -> Self {
         let nar_hash = NarHash::of(&nar);
@@ -63,6 +71,11 @@ pub struct System {
 impl System {
     /// A system that puts `text` into `/etc/site`.
     pub fn new(text: &str, contract: Contract) -> Self {
+        Self::with_programs(text, contract, &[])
+    }
+
+    /// The same with further programs in `bin`: name and content.
+    pub fn with_programs(text: &str, contract: Contract, programs: &[(&str, &[u8])]) -> Self {
         let busybox = busybox();
         let tools = busybox.info.path.clone();
         let path = store_path("system", format!("{text} {contract:?}").as_bytes());
@@ -73,6 +86,9 @@ impl System {
         fs::write(root.join("etc/site"), text).unwrap();
         let script = script(&tools, &path, contract);
         executable(&root.join("bin/switch-to-configuration"), script.as_bytes());
+        for (name, content) in programs {
+            executable(&root.join("bin").join(name), content);
+        }
         let mut toplevel = Built::of("system", dump(&root), vec![tools]);
         toplevel.info.path = path;
         Self { paths: vec![busybox, toplevel] }

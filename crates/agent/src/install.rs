@@ -12,8 +12,12 @@ use crate::config::Config;
 use crate::nix;
 
 const UNIT: &str = include_str!("../../../packaging/afield-agent.service");
+const BOOT_CHECK: &str = include_str!("../../../packaging/afield-boot-check.service");
+const BOOT_FAILED: &str = include_str!("../../../packaging/afield-boot-failed.service");
 const PROGRAM: &str = "/usr/local/bin/afield-agent";
 const UNIT_FILE: &str = "/etc/systemd/system/afield-agent.service";
+const BOOT_CHECK_FILE: &str = "/etc/systemd/system/afield-boot-check.service";
+const BOOT_FAILED_FILE: &str = "/etc/systemd/system/afield-boot-failed.service";
 const CONFIG: &str = "/etc/afield/agent.toml";
 const TRUST_ROOT: &str = "/etc/afield/root.json";
 const SSHD: &str = "/etc/ssh/sshd_config.d/afield.conf";
@@ -109,6 +113,8 @@ fn wants(args: &Args) -> anyhow::Result<Vec<Want>> {
         file(CONFIG, 0o644, config, true),
         file(PROGRAM, 0o755, own, false),
         file(UNIT_FILE, 0o644, UNIT.into(), false),
+        file(BOOT_CHECK_FILE, 0o644, BOOT_CHECK.into(), false),
+        file(BOOT_FAILED_FILE, 0o644, BOOT_FAILED.into(), false),
         file(SSHD, 0o644, SSHD_LINES.into(), true),
         Want::Running,
     ])
@@ -220,7 +226,7 @@ fn running() -> bool {
 
 fn start() -> anyhow::Result<()> {
     systemctl(&["daemon-reload"])?;
-    systemctl(&["enable", "--quiet", "afield-agent.service"])?;
+    systemctl(&["enable", "--quiet", "afield-agent.service", "afield-boot-check.service"])?;
     // It is back when the agent says that it is ready.
     systemctl(&["restart", "afield-agent.service"])
         .context("the agent does not start; `journalctl --unit afield-agent` says why")?;

@@ -8,7 +8,7 @@ use afield_agent::config::Config;
 use afield_agent::host::Host;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::Store;
-use afield_agent::{activate, daemon, install, observe, repair, secrets, tunnel};
+use afield_agent::{activate, boot_check, daemon, install, observe, repair, secrets, tunnel};
 use afield_core::report::Event;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -62,6 +62,8 @@ enum Command {
         /// Which shell.
         shell: Shell,
     },
+    /// At the end of a boot: judge the system that it started, if it is on trial.
+    BootCheck,
     /// The detached part of an activation; started by the agent itself.
     #[command(hide = true)]
     Activate {
@@ -145,6 +147,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Tunnel(args) => run_tunnel(args),
+        Command::BootCheck => {
+            let well = boot_check::run(&host(&cli.config)?, &say())?;
+            Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
         Command::TunnelSsh { parent, arguments } => {
             Err(tunnel::client::become_ssh(*parent, arguments))
         }
@@ -225,6 +231,19 @@ fn describe(step: &afield_core::plan::Step) -> String {
         Step::Commit => "write it down as the last good state".into(),
         Step::GiveUp { why } => format!("give up, and tell: {why}"),
         Step::RollBack { why } => format!("roll back: {why}"),
+        Step::LackBoot(lack) => {
+            format!("stop: {} bytes are needed to boot it, {} are free", lack.needed, lack.free)
+        }
+        Step::Promote { system } => format!("make {system} what the machine starts by itself"),
+        Step::Arm { system } => format!("give {system} the next boot on trial"),
+        Step::Reboot { why } => format!("restart: {why}"),
+        Step::WaitForWindow { why, window } => {
+            format!(
+                "wait until {} to restart, at most until {}: {why}",
+                window.opens, window.closes
+            )
+        }
+        Step::OnTrial => "judge the last good state by its first boot".into(),
         Step::Watch => "run the checks and report".into(),
     }
 }
@@ -232,11 +251,12 @@ fn describe(step: &afield_core::plan::Step) -> String {
 fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
     let config = Config::read(&cli.config)?;
     let state = Store::peek(&config.state_dir())?;
-    let current = observe::current_system(&config);
+    let current = observe::current_system(&config, &state);
     if cli.json {
         let status = serde_json::json!({
             "host": config.host, "current_system": current, "good": state.good,
             "attempt": state.attempt, "quarantined": state.quarantined,
+            "fallback": state.fallback, "reboot_window": observe::window(&config, jiff::Timestamp::now()),
             "release_seen": state.release_seen, "last_report": state.last_report,
         });
         println!("{status}");
@@ -253,6 +273,19 @@ fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
             "under way     {:?} to release {}",
             attempt.direction,
             release(attempt.to.release)
+        );
+        if let Some(since) = attempt.waits {
+            let window = observe::window(&config, jiff::Timestamp::now());
+            println!(
+                "waits         since {since} for a restart, from {} to {}",
+                window.opens, window.closes
+            );
+        }
+    }
+    if let Some(fallback) = &state.fallback {
+        println!(
+            "falls back    to release {}, until the next boot",
+            release(fallback.generation.release)
         );
     }
     for failed in &state.quarantined {

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::journal::{self, Level};
 use crate::observe::current_system;
+use crate::state::Store;
 
 /// So often a new agent may be started without getting through a check-in.
 const TRIES: u32 = 3;
@@ -131,7 +132,8 @@ fn offered(config: &Config) -> Option<PathBuf> {
     if !config.is_machine() {
         return None;
     }
-    let system = current_system(config)?;
+    let state = Store::peek(&config.state_dir()).ok()?;
+    let system = current_system(config, &state)?;
     let places = ["bin/afield-agent", "sw/bin/afield-agent"];
     places.iter().find_map(|place| fs::canonicalize(format!("{system}/{place}")).ok())
 }

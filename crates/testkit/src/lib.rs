@@ -5,7 +5,9 @@
 pub mod fleet;
 pub mod golden;
 pub mod host;
+pub mod machine;
 pub mod net;
 pub mod relay;
 pub mod server;
 pub mod system;
+pub mod ubuntu;

@@ -15,7 +15,7 @@ const SHORT: usize = 20;
 const LONG: usize = 200;
 /// What an update goes through; each must be among the cuts.
 const STAGES: &[&str] =
-    &["fetch:", "import:", "state:begin", "data:", "activate:", "activation:profile-set", "activation:ran", "state:commit", "state:report"];
+    &["fetch:", "import:", "state:begin", "data:", "activate:", "activation:begins", "activation:ran", "promote:profile-set", "state:commit", "state:report"];
 
 #[test]
 fn after_a_power_cut_at_any_point_the_update_completes() {

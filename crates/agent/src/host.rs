@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::source::{self, Source};
 use crate::state::State;
+use crate::stick::Stick;
 
 /// It is not earlier than this: the day of the first version, or `SOURCE_DATE_EPOCH` of the build.
 const FIRST_VERSION: i64 = 1_793_491_200;
@@ -25,6 +26,8 @@ pub struct Host {
     pub config: Config,
     /// Where to fetch from, in order.
     pub sources: Vec<Source>,
+    /// A stick, if this run was given one; it is among the sources if it is for this host.
+    pub stick: Option<Stick>,
     /// The web client, also for the hub.
     pub client: ureq::Agent,
     /// Signs reports.
@@ -43,7 +46,16 @@ impl Host {
         fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
         fs::set_permissions(&dir, private)
             .with_context(|| format!("{} cannot be made private", dir.display()))?;
-        Ok(Self { config, sources, client, key })
+        Ok(Self { config, sources, stick: None, client, key })
+    }
+
+    /// The same, with a stick as its first source.
+    pub fn with_stick(mut self, stick: Stick) -> Self {
+        if stick.refusal(&self.config).is_none() {
+            self.sources.insert(0, stick.source.clone());
+        }
+        self.stick = Some(stick);
+        self
     }
 
     /// What time it is, as far as it can be believed.

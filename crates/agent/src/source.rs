@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use afield_store::archive::Index;
 use afield_store::{fault, files};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use ureq::tls::{RootCerts, TlsConfig, parse_pem};
 
 /// How long to wait for a connection, and for an answer to begin.
@@ -73,6 +75,8 @@ pub enum Source {
     },
     /// A folder: a stick, or a share.
     Folder(PathBuf),
+    /// One file that holds a repository: a bundle.
+    Archive(Arc<Index>),
 }
 
 /// An answer on its way.
@@ -122,11 +126,21 @@ impl Source {
         }
     }
 
+    /// What a person names: a folder, or a bundle that is one file.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        if path.is_dir() {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        let file = open_file(path)?;
+        Ok(Self::Archive(Arc::new(Index::open(path, file)?)))
+    }
+
     /// The place, as a person would name it.
     pub fn place(&self) -> String {
         match self {
             Self::Http { base, .. } => base.clone(),
             Self::Folder(path) => path.display().to_string(),
+            Self::Archive(index) => index.path().display().to_string(),
         }
     }
 
@@ -208,7 +222,7 @@ impl Source {
     fn open(&self, name: &str, from: u64, max: u64) -> Result<Body, SourceError> {
         match self {
             Self::Folder(folder) => {
-                let mut file = File::open(folder.join(name)).map_err(|e| match e.kind() {
+                let mut file = open_inside(folder, name).map_err(|e| match e.kind() {
                     io::ErrorKind::NotFound => self.not_there(name),
                     _ => self.failed(name, &e),
                 })?;
@@ -219,6 +233,15 @@ impl Source {
                 file.seek(SeekFrom::Start(from)).map_err(|e| self.failed(name, &e))?;
                 let length = Some(length.saturating_sub(from));
                 Ok(Body { reader: Box::new(file), start: from, length })
+            }
+            Self::Archive(index) => {
+                let found = index.read(name, from).map_err(|e| self.failed(name, &e))?;
+                let (reader, length) = found.ok_or_else(|| self.not_there(name))?;
+                if length > max {
+                    return Err(self.too_long(name, max));
+                }
+                let length = Some(length.saturating_sub(from));
+                Ok(Body { reader: Box::new(reader), start: from, length })
             }
             Self::Http { base, client } => self.request(base, client, name, from, max),
         }
@@ -271,6 +294,30 @@ impl Source {
 
     fn failed(&self, name: &str, why: &dyn std::fmt::Display) -> SourceError {
         SourceError::Failed { place: self.place(), name: name.to_owned(), why: why.to_string() }
+    }
+}
+
+/// Opens a file below a folder that may be hostile: no link leads out of it, and nothing but a file is opened, since a
+/// pipe or a device would keep the agent waiting.
+fn open_inside(folder: &Path, name: &str) -> io::Result<File> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    only_a_file(rustix::fs::openat2(folder, name, READ, Mode::empty(), inside)?.into())
+}
+
+/// Opens a file that a person named.
+fn open_file(path: &Path) -> io::Result<File> {
+    only_a_file(rustix::fs::open(path, READ, Mode::empty())?.into())
+}
+
+const READ: OFlags =
+    OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+fn only_a_file(file: File) -> io::Result<File> {
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no file")),
     }
 }
 

@@ -48,16 +48,20 @@ pub struct Verified {
 }
 
 /// Step 2: what each source offers, asked for one after the other, as the caller goes on.
-pub fn fetch_assignments(host: &Host) -> impl Iterator<Item = Result<Envelope, SourceError>> {
+pub fn fetch_assignments(host: &Host) -> impl Iterator<Item = Result<Envelope, Refusal>> {
     let name = assignment_name(&host.config.host);
-    host.sources.iter().map(move |source| {
-        let bytes = source.get(&name, MAX_ASSIGNMENT)?;
-        Envelope::from_slice(&bytes).map_err(|e| SourceError::Failed {
-            place: source.place(),
-            name: name.clone(),
-            why: e.to_string(),
+    let stick = host.stick.as_ref().and_then(|stick| stick.refusal(&host.config));
+    let asked = host.sources.iter().map(move |source| {
+        let bytes = source.get(&name, MAX_ASSIGNMENT).map_err(|e| match &host.stick {
+            Some(stick) => stick.explain(host, e),
+            None => e.into(),
+        })?;
+        Envelope::from_slice(&bytes).map_err(|e| {
+            let (place, name, why) = (source.place(), name.clone(), e.to_string());
+            Refusal::Unreachable(SourceError::Failed { place, name, why })
         })
-    })
+    });
+    stick.map(Err).into_iter().chain(asked)
 }
 
 /// Step 3 for all that is offered: the first that is accepted, else the assignment that was accepted before;
@@ -65,12 +69,12 @@ pub fn fetch_assignments(host: &Host) -> impl Iterator<Item = Result<Envelope, S
 pub fn verify_first(
     host: &Host,
     state: &mut State,
-    offers: impl Iterator<Item = Result<Envelope, SourceError>>,
+    offers: impl Iterator<Item = Result<Envelope, Refusal>>,
     now: Timestamp,
 ) -> (Option<Verified>, Option<Refusal>) {
     let mut refusal: Option<Refusal> = None;
     for offer in offers {
-        match offer.map_err(Refusal::from).and_then(|e| verify(host, state, e, now)) {
+        match offer.and_then(|e| verify(host, state, e, now)) {
             Ok(verified) => return (Some(verified), None),
             // That there is nothing for this host yet is no refusal, and a lie says more than silence.
             Err(Refusal::Unreachable(SourceError::NotThere { .. })) => {}

@@ -57,6 +57,8 @@ pub enum Command {
     Release(commands::release::ReleaseArgs),
     /// Hand a release out, wave by wave
     Rollout(commands::rollout::RolloutArgs),
+    /// Carry a release to hosts by hand, and bring back what they report
+    Bundle(commands::bundle::BundleArgs),
     /// How the fleet stands, or one host
     Status(commands::status::StatusArgs),
     /// Make or replace the keys of trust

@@ -3,6 +3,7 @@
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
 pub mod assignment;
+pub mod bundle;
 pub mod deploy_hook;
 #[cfg(feature = "fleet")]
 pub mod fleet;

@@ -30,9 +30,20 @@ pub struct Settings {
     /// Checks of every host that they name.
     #[serde(default)]
     pub checks: Vec<DeclaredCheck>,
+    /// Hosts that stand in one place, with one link and one person who carries sticks.
+    #[serde(default)]
+    pub sites: BTreeMap<Name, Site>,
     /// What is special about single hosts.
     #[serde(default)]
     pub hosts: BTreeMap<HostName, HostSettings>,
+}
+
+/// `[sites.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Site {
+    /// The hosts that stand there.
+    pub hosts: Vec<HostName>,
 }
 
 /// `[build]`: a flake attribute or a Nix file.

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod build;
+pub mod bundle;
 pub mod check;
 pub mod completions;
 pub mod configs;
@@ -26,6 +27,7 @@ use crate::exit::CommandResult;
 pub fn run(command: Command, context: &mut Context) -> CommandResult {
     match command {
         Command::Build(args) => build::run(&args, context),
+        Command::Bundle(args) => bundle::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
         Command::Show(args) => show::run(&args, context),

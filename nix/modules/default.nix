@@ -19,6 +19,7 @@
     ./relay.nix
     ./shutdown.nix
     ./sshd.nix
+    ./stick.nix
     ./sudo.nix
     ./swap.nix
     ./system.nix

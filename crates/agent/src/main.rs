@@ -317,10 +317,7 @@ fn run_tunnel(args: &TunnelArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn to_json(
-    outcome: &Outcome,
-    stick: Option<&Result<usize, String>>,
-) -> anyhow::Result<String> {
+fn to_json(outcome: &Outcome, stick: Option<&Result<usize, String>>) -> anyhow::Result<String> {
     Ok(serde_json::to_string(&serde_json::json!({
         "event": outcome.event, "checks": outcome.checks, "notes": outcome.notes,
         "good": outcome.good, "reports_sent": outcome.sent.as_ref().ok(),

@@ -67,7 +67,8 @@ impl Drop for Mounted {
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.output().with_context(|| format!("{:?} cannot run", command.get_program()))?;
+    let output =
+        command.output().with_context(|| format!("{:?} cannot run", command.get_program()))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!("{:?} failed: {}", command.get_program(), said.trim());

@@ -29,7 +29,9 @@ pub enum Refusal {
         own: Name,
     },
     /// A stick that was made for others.
-    #[error("{place} has nothing for this host: {what}; make one with afield bundle export --host {own}")]
+    #[error(
+        "{place} has nothing for this host: {what}; make one with afield bundle export --host {own}"
+    )]
     StickForOthers {
         /// The stick.
         place: String,

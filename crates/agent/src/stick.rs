@@ -82,10 +82,16 @@ impl Stick {
     /// Puts how this host stands, and every report that waits, onto the stick: each time as new files, sealed to the
     /// hub. Returns how many reports that were.
     pub fn give(&self, host: &Host) -> anyhow::Result<usize> {
-        let shown = || format!("nothing was written to {}", self.outside.join(REPORTS).display());
+        self.write(host).with_context(|| {
+            let folder = self.outside.join(REPORTS);
+            format!("{} cannot be written; the reports wait on the host", folder.display())
+        })
+    }
+
+    fn write(&self, host: &Host) -> anyhow::Result<usize> {
         let state = Store::peek(&host.config.state_dir())?;
         let hub = hub_keys(host, &state).context("there is nobody to seal reports to")?;
-        let folder = reports_folder(&self.outside).with_context(shown)?;
+        let folder = reports_folder(&self.outside)?;
         report::carry(host, |reports| {
             let standing = Envelope::seal(&standing(host, &state), &host.key)?;
             let first = reports.first().and_then(number).unwrap_or_default();
@@ -94,7 +100,6 @@ impl Stick {
             let name = format!("{}-{first:020}-{:016x}.{SEALED}", host.config.host, random()?);
             Ok(put(&folder, &name, sealed.as_bytes())?)
         })
-        .with_context(|| format!("{}; the reports wait on the host", shown()))
     }
 }
 
@@ -120,10 +125,7 @@ fn standing(host: &Host, state: &State) -> Standing {
 fn hub_keys(host: &Host, state: &State) -> anyhow::Result<Vec<Recipient>> {
     let root = match &state.trust.root {
         Some(root) => root.clone().into_bytes(),
-        None => files::read_limited(
-            &host.config.inside(&host.config.trust_root),
-            trust::MAX_ROOT,
-        )?,
+        None => files::read_limited(&host.config.inside(&host.config.trust_root), trust::MAX_ROOT)?,
     };
     let keys = trust::read_root(&root)?.afield.rollout.keys;
     let recipients = keys.iter().map(|key| HostPublic::from_bytes(key.as_bytes()));

@@ -13,7 +13,11 @@ impl Hub {
         let package = self.open_package(sealed)?;
         let standing = self.open_standing(&package).await?;
         let malformed = |error: String| {
-            Rejection::new(Kind::Malformed, error, "nothing of it was taken; the host has the reports still")
+            Rejection::new(
+                Kind::Malformed,
+                error,
+                "nothing of it was taken; the host has the reports still",
+            )
         };
         for envelope in &package.reports {
             let sender = serde_json::from_str::<Sender>(&envelope.payload);
@@ -76,10 +80,8 @@ impl Hub {
         let key = key_of(&sender.host, &known, &state.memory)?;
         let what = format!("what {} says of itself", sender.host);
         let remedy = "it is signed with another key than the fleet folder names for this host";
-        let standing: Standing = package
-            .standing
-            .open(&[key], 1)
-            .map_err(|e| Rejection::unopened(&what, &e, remedy))?;
+        let standing: Standing =
+            package.standing.open(&[key], 1).map_err(|e| Rejection::unopened(&what, &e, remedy))?;
         if standing.fleet != known.fleet {
             let error = format!("the package is from the fleet {}", standing.fleet);
             return Err(Rejection::new(Kind::Malformed, error, "give it to that fleet's hub"));

@@ -6,5 +6,7 @@ pub mod fleet;
 pub mod host;
 pub mod net;
 pub mod relay;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod server;
 pub mod system;

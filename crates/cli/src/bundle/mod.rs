@@ -59,7 +59,11 @@ impl Shelf {
     }
 
     /// What a host needs to get from the release that it runs to the one that it is assigned.
-    pub fn portion(&mut self, host: &HostName, runs: Option<ReleaseId>) -> Result<Portion, Failure> {
+    pub fn portion(
+        &mut self,
+        host: &HostName,
+        runs: Option<ReleaseId>,
+    ) -> Result<Portion, Failure> {
         let assignment = self.assignment(host)?;
         let release = assignment.release;
         let share = self.share(release, host)?.ok_or_else(|| {
@@ -88,7 +92,11 @@ impl Shelf {
         })
     }
 
-    fn share(&mut self, release: ReleaseId, host: &HostName) -> Result<Option<HostRelease>, Failure> {
+    fn share(
+        &mut self,
+        release: ReleaseId,
+        host: &HostName,
+    ) -> Result<Option<HostRelease>, Failure> {
         if !self.manifests.contains_key(&release) {
             let manifest = self.repository.manifest(&self.trusted, release)?;
             self.manifests.insert(release, manifest);

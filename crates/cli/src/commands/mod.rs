@@ -12,6 +12,7 @@ pub mod explain;
 pub mod keys;
 pub mod relay;
 pub mod release;
+pub mod repository;
 pub mod rollout;
 pub mod secrets;
 pub mod show;
@@ -45,6 +46,7 @@ pub fn run(command: Command, context: &mut Context) -> CommandResult {
         Command::Status(args) => status::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
         Command::Release(args) => release::run(&args, context),
+        Command::Repository(args) => repository::run(&args, context),
         Command::Secrets(args) => secrets::run(args, context),
         Command::Completions(args) => completions::run(&args, context),
     }

@@ -123,6 +123,13 @@ impl Field {
         finish(&mut command)
     }
 
+    /// The same with more in the environment.
+    pub fn run_with(&self, args: &[&str], environment: &[(&str, String)]) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_afield"));
+        self.prepare(&mut command).args(args).envs(environment.iter().cloned());
+        finish(&mut command)
+    }
+
     /// Runs a program of Nix on the fleet's store.
     pub fn nix(&self, program: &str, args: &[&str]) -> Ran {
         let mut command = Command::new(program);

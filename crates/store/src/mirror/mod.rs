@@ -13,6 +13,8 @@
 mod archive;
 mod folder;
 mod order;
+#[cfg(feature = "s3")]
+mod s3;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,6 +25,8 @@ use crate::trust::MAX_ROOT;
 pub use archive::Archive;
 pub use folder::Folder;
 pub use order::{Item, Rank, everything, rank};
+#[cfg(feature = "s3")]
+pub use s3::S3;
 
 /// Where trust begins; two repositories with different ones are two fleets'.
 const FIRST_ROOT: &str = "metadata/1.root.json";
@@ -74,6 +78,14 @@ pub enum MirrorError {
         place: String,
         /// The version.
         version: u64,
+    },
+    /// Somebody published while this was being copied.
+    #[error(
+        "{place} got other metadata in the meantime: somebody else published there; nothing was replaced"
+    )]
+    Changed {
+        /// The place.
+        place: String,
     },
     /// Another fleet's repository.
     #[error("{place} is the repository of another fleet: its first root metadata is another")]

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use afield_core::bundle::{FORMAT, NOTE, Note};
 use afield_core::ids::{HostName, ReleaseId};
 use afield_core::status::bytes;
-use afield_store::mirror::{Archive, Copied, Folder, Item, MirrorError, Place, Rank, copy, missing};
+use afield_store::mirror::{
+    Archive, Copied, Folder, Item, MirrorError, Place, Rank, copy, missing,
+};
 use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
@@ -169,8 +171,9 @@ fn refusal(error: MirrorError) -> Failure {
         MirrorError::TooLarge { .. } => Failure::refused(error.to_string()),
         MirrorError::NoSpace { .. } => Failure::refused(error.to_string())
             .hint("free space on the stick, or take fewer hosts; without --full it is less"),
-        _ => Failure::failed(error)
-            .hint("if the stick was full or pulled out, start again: what is there is not copied twice"),
+        _ => Failure::failed(error).hint(
+            "if the stick was full or pulled out, start again: what is there is not copied twice",
+        ),
     }
 }
 

@@ -63,7 +63,12 @@ pub struct Server {
 impl Server {
     /// Serves a folder.
     pub fn start(folder: &Path) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at(folder, "127.0.0.1")
+    }
+
+    /// Serves a folder at an address of the network that this is called in.
+    pub fn start_at(folder: &Path, ip: &str) -> Self {
+        let listener = TcpListener::bind((ip, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (folder, for_thread) = (folder.to_owned(), Arc::clone(&shared));

@@ -88,6 +88,11 @@ in
       path = [ cfg.nixPackage ];
       serviceConfig = {
         ExecStart = "${cfg.package}/bin/afield-agent run --config /etc/afield/agent.toml";
+        # Without it the next boot is taken for one after a power cut, and every store path is read.
+        ExecStopPost = "-${cfg.package}/bin/afield-agent ended --config /etc/afield/agent.toml";
+        Type = "notify";
+        NotifyAccess = "main";
+        WatchdogSec = "5min";
         Restart = "always";
         RestartSec = 10;
         StateDirectory = "afield";

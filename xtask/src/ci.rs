@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use crate::process::{self, Programs, find};
-use crate::{demo, nix_tests, setup};
+use crate::{demo, nix_tests, setup, vm};
 
 mod docs;
 mod graph;
@@ -75,6 +75,7 @@ const STAGES: &[Stage] = &[
         what: "cargo demo --once, with the programs that the tests use",
         run: || demo::run(&demo::Args::in_ci()).map(|()| Vec::new()),
     },
+    Stage { name: "vm", what: "cargo vm: scenarios on real machines", run: vm::in_ci },
 ];
 
 /// nixpkgs' `lib` is no part of the repository, and cannot be fetched where CI runs.

@@ -15,6 +15,7 @@ mod nix_tests;
 mod one_source;
 mod process;
 mod setup;
+mod vm;
 
 /// Tasks of the repository that are no part of the product.
 #[derive(Parser)]
@@ -32,6 +33,8 @@ enum Task {
     Demo(demo::Args),
     /// Run every check of the repository, as the build server does
     Ci(ci::Args),
+    /// Play scenarios on real machines: systemd in containers, guests under qemu
+    Vm(vm::Args),
     /// Time and memory of check, resolve and audit on a fleet of 10,000 hosts, beside a loader in Python
     BenchFleet(bench_fleet::Args),
     /// Evaluate the Nix modules on the golden fleet; needs nixpkgs' `lib` in `NIXPKGS_LIB`
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
+        Task::Vm(args) => vm::run(&args),
         Task::BenchFleet(args) => bench_fleet::run(&args),
         #[cfg(feature = "delivery")]
         Task::BenchDelivery(options) => bench_delivery::run(&options),

@@ -79,23 +79,18 @@ impl Programs {
 
     /// Builds them, optimised or as a developer does, and finds out where cargo put them.
     pub fn build(release: bool) -> Result<Self> {
-        let mut cargo = Command::new("cargo");
-        cargo.current_dir(root());
-        cargo.args(["build", "--message-format=json-render-diagnostics"]);
-        for package in ["afield-cli", "afield-agent", "afield-hub"] {
-            cargo.args(["--package", package]);
-        }
-        if release {
-            cargo.arg("--release");
-        }
-        let name = named(&cargo);
-        let done = cargo.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
-        if !done.status.success() {
-            bail!("`{name}` ended with {}", done.status);
-        }
-        let messages = String::from_utf8_lossy(&done.stdout).into_owned();
+        let profile: &[&str] = if release { &["--release"] } else { &[] };
+        Self::among(&cargo_messages(&[&["build"], Self::PACKAGES, profile].concat())?)
+    }
+
+    /// Cargo's arguments for all three.
+    pub const PACKAGES: &[&str] =
+        &["--package", "afield-cli", "--package", "afield-agent", "--package", "afield-hub"];
+
+    /// Those of a build that told this.
+    pub fn among(messages: &str) -> Result<Self> {
         let built = |program: &str| {
-            executable(&messages, program)
+            executable(messages, program)
                 .with_context(|| format!("cargo built no program {program}"))
         };
         Ok(Self {
@@ -106,10 +101,23 @@ impl Programs {
     }
 }
 
-fn executable(messages: &str, program: &str) -> Option<PathBuf> {
+/// Runs cargo, and gives what it tells programs: one JSON value a line.
+pub fn cargo_messages(arguments: &[&str]) -> Result<String> {
+    let mut cargo = Command::new("cargo");
+    cargo.current_dir(root()).args(arguments).arg("--message-format=json-render-diagnostics");
+    let name = named(&cargo);
+    let done = cargo.stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !done.status.success() {
+        bail!("`{name}` ended with {}", done.status);
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
+/// Where cargo put the program or test program of this name.
+pub fn executable(messages: &str, target: &str) -> Option<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
-        .find(|file| file.file_name().is_some_and(|name| name == program))
+        .filter(|message| message["target"]["name"] == target)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
 }

@@ -71,6 +71,29 @@ const PICTURE: &[Need] = &[
     },
 ];
 
+const MACHINES: &[Need] = &[
+    Need {
+        package: "systemd-container",
+        why: "starts the containers of cargo vm",
+        present: || find("systemd-nspawn").is_some(),
+    },
+    Need {
+        package: "mmdebstrap",
+        why: "makes the Debian tree of the machines",
+        present: || find("mmdebstrap").is_some(),
+    },
+    Need {
+        package: "qemu-system-x86",
+        why: "runs the guests of cargo vm",
+        present: || find("qemu-system-x86_64").is_some(),
+    },
+    Need {
+        package: "e2fsprogs",
+        why: "makes their disks",
+        present: || Path::new("/sbin/mkfs.ext4").is_file(),
+    },
+];
+
 /// Installs everything.
 pub fn run(args: &Args) -> Result<()> {
     if !ensure(args.picture)? {
@@ -81,7 +104,15 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// Installs what is missing; whether anything was.
 pub fn ensure(picture: bool) -> Result<bool> {
-    let extra = if picture { PICTURE } else { &[] };
+    ensure_also(if picture { PICTURE } else { &[] })
+}
+
+/// The same, with what `cargo vm` needs.
+pub fn ensure_machines() -> Result<bool> {
+    ensure_also(MACHINES)
+}
+
+fn ensure_also(extra: &[Need]) -> Result<bool> {
     let missing = || NEEDS.iter().chain(extra).filter(|need| !(need.present)());
     let packages: Vec<&str> = missing().map(|need| need.package).collect();
     if packages.is_empty() {

@@ -142,7 +142,10 @@ fn detached(host: &Host, job: &Job) -> anyhow::Result<Command> {
     command.args(["--quiet", "--collect", "--wait", "--service-type=exec"]);
     command.arg(format!("--unit=afield-activation-{}", job.id));
     // PID 1 knows neither where Nix is nor how this agent was told to use it.
-    let passed = |name: &str| name == "PATH" || name.starts_with("NIX_");
+    let passed = |name: &str| {
+        let fault = cfg!(feature = "faults") && name.starts_with("AFIELD_FAULT");
+        name == "PATH" || name.starts_with("NIX_") || fault
+    };
     for (name, value) in std::env::vars().filter(|(name, _)| passed(name)) {
         command.arg(format!("--setenv={name}={value}"));
     }

@@ -90,8 +90,13 @@ impl Config {
         let wrong = |what: String| ConfigError { path: path.display().to_string(), what };
         let bytes = files::read_limited(path, MAX_CONFIG).map_err(|e| wrong(e.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
-        let config: Self = toml::from_str(&text).map_err(|e| wrong(e.to_string()))?;
-        config.check().map_err(wrong)?;
+        Self::parse(&text).map_err(wrong)
+    }
+
+    /// Reads and checks the text of a file.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        config.check()?;
         Ok(config)
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 
 use afield_core::ids::ObjectId;
 use afield_core::signed::SecretKey;
@@ -26,12 +27,16 @@ pub struct Host {
     pub config: Config,
     /// Where to fetch from, in order.
     pub sources: Vec<Source>,
-    /// A stick, if this run was given one; it is among the sources if it is for this host.
+    /// A stick, if this run was given one; it is the source if it is for this host.
     pub stick: Option<Stick>,
     /// The web client, also for the hub.
     pub client: ureq::Agent,
     /// Signs reports.
     pub key: SecretKey,
+    /// A person here said: fetch now, whatever the budget says but its rate.
+    pub go: bool,
+    /// Bytes of documents and repairs, which count as well.
+    pub documents: AtomicU64,
 }
 
 impl Host {
@@ -46,13 +51,15 @@ impl Host {
         fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
         fs::set_permissions(&dir, private)
             .with_context(|| format!("{} cannot be made private", dir.display()))?;
-        Ok(Self { config, sources, stick: None, client, key })
+        let documents = AtomicU64::new(0);
+        Ok(Self { config, sources, stick: None, client, key, go: false, documents })
     }
 
-    /// The same, with a stick as its first source.
+    /// The same for a run from a stick: the stick is its only source, so that no byte of it costs the link anything.
     pub fn with_stick(mut self, stick: Stick) -> Self {
+        self.sources.clear();
         if stick.refusal(&self.config).is_none() {
-            self.sources.insert(0, stick.source.clone());
+            self.sources.push(stick.source.clone());
         }
         self.stick = Some(stick);
         self

@@ -10,7 +10,7 @@ use afield_agent::mount::Mounted;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::{StateError, Store};
 use afield_agent::stick::Stick;
-use afield_agent::{activate, observe, tunnel};
+use afield_agent::{activate, daemon, install, observe, repair, tunnel};
 use afield_core::report::Event;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
@@ -41,6 +41,9 @@ enum Command {
         /// Only say what would be done (the same as `plan`).
         #[arg(long)]
         dry_run: bool,
+        /// Fetch now, also outside of the site's time windows, beyond the bytes of its day, and on a metered link.
+        #[arg(long, conflicts_with = "dry_run")]
+        now: bool,
         /// Look here first: a folder with a bundle or a repository, or a bundle that is one file (docs/usb.md).
         #[arg(long, value_name = "DIR|FILE")]
         from: Option<PathBuf>,
@@ -64,6 +67,8 @@ enum Command {
         /// The file; default: that of `--config`.
         file: Option<PathBuf>,
     },
+    /// Make this Debian or Ubuntu a host of the fleet: configuration, trust root, agent and its unit.
+    Install(install::Args),
     /// Keep a reverse tunnel to every relay; runs for ever, as a user without rights.
     Tunnel(TunnelArgs),
     /// Print completions for a shell.
@@ -77,6 +82,9 @@ enum Command {
         /// The job's folder.
         folder: PathBuf,
     },
+    /// Says that the agent ended in an orderly way; run by its unit.
+    #[command(hide = true)]
+    Ended,
     /// Becomes the ssh of a tunnel; started by `tunnel` itself.
     #[command(hide = true, name = tunnel::client::COMMAND)]
     TunnelSsh {
@@ -117,8 +125,8 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        Command::Once { dry_run, from } => {
-            let host = host(&cli.config)?;
+        Command::Once { dry_run, from, now } => {
+            let host = Host { go: *now, ..host(&cli.config)? };
             let host = match from {
                 Some(path) => host.with_stick(Stick::open(path)?),
                 None => host,
@@ -127,7 +135,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Plan => plan(cli, &host(&cli.config)?),
         Command::Stick { device, mount } => plugged_in(cli, device, mount),
-        Command::Run => forever(cli, &host(&cli.config)?),
+        Command::Run => daemon::run(&host(&cli.config)?),
         Command::Status => status(cli),
         Command::CheckConfig { file } => check_config(cli, file.as_deref().unwrap_or(&cli.config)),
         Command::Completions { shell } => {
@@ -137,6 +145,16 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Activate { folder } => {
             activate::detached_main(folder)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Install(args) => {
+            Ok(if install::run(args)? { ExitCode::from(3) } else { ExitCode::SUCCESS })
+        }
+        Command::Ended => {
+            // systemd says how it was; an agent that was killed did not end in an orderly way.
+            if std::env::var("SERVICE_RESULT").is_ok_and(|result| result == "success") {
+                repair::ended_well(&Config::read(&cli.config)?.state_dir())?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::Tunnel(args) => run_tunnel(args),
@@ -209,16 +227,6 @@ fn say() -> impl Fn(&str) {
     }
 }
 
-fn forever(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
-    loop {
-        if let Err(e) = once(cli, host, || Ok(())) {
-            // The next check-in may find it mended; giving up would leave the host alone.
-            eprintln!("afield-agent: {e:#}");
-        }
-        std::thread::sleep(host.config.interval.duration());
-    }
-}
-
 fn plan(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
     let (plan, refusal) = reconcile::preview(host)?;
     let refused = refusal.as_ref().map(|r| (r.code(), r.to_string()));
@@ -241,11 +249,15 @@ fn plan(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
 fn describe(step: &afield_core::plan::Step) -> String {
     use afield_core::plan::Step;
     match step {
+        Step::Wait { wait, bytes } => format!("{wait}; {bytes} bytes are to come"),
         Step::Lack { needed, free } => format!("stop: {needed} bytes are needed, {free} are free"),
         Step::Fetch { missing, bytes } => {
-            format!("fetch {bytes} bytes in {} objects", missing.len())
+            let patches = missing.iter().filter(|m| !m.bases.is_empty()).count();
+            let n = missing.len();
+            format!(
+                "fetch {bytes} bytes in {n} objects, {patches} of them patches, and import them"
+            )
         }
-        Step::Import { missing } => format!("import {} store paths", missing.len()),
         Step::Begin { to, .. } => match to.release {
             Some(release) => format!("write down the attempt at release {release}"),
             None => "write down the attempt".into(),

@@ -1,11 +1,14 @@
 //! Nix on the host: asked through its own programs, never by writing into the store.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use afield_core::ids::StorePath;
+use afield_core::release::PathInfo;
+use afield_store::registration::registrations;
 use anyhow::{Context as _, bail};
 
 use crate::config::Config;
@@ -53,6 +56,73 @@ impl Nix {
         Ok(missing)
     }
 
+    /// What Nix's database knows of paths; those that are not in the store are left out.
+    pub fn infos(&self, paths: &[StorePath]) -> anyhow::Result<Vec<PathInfo>> {
+        let lacks: BTreeSet<StorePath> = self.missing(paths)?.into_iter().collect();
+        let there: Vec<&str> =
+            paths.iter().filter(|p| !lacks.contains(p)).map(StorePath::as_str).collect();
+        let mut infos = Vec::new();
+        for batch in there.chunks(BATCH) {
+            let mut command = self.command("nix-store");
+            let output = run(command.arg("--dump-db").args(batch))?;
+            let read = registrations(&output);
+            infos.extend(read.map_err(|l| anyhow::anyhow!("nix-store --dump-db says {l:?}"))?);
+        }
+        Ok(infos)
+    }
+
+    /// Which of the paths are in the store.
+    pub fn valid(&self, paths: &[StorePath]) -> anyhow::Result<Vec<StorePath>> {
+        let missing = self.missing(paths)?;
+        Ok(paths.iter().filter(|path| !missing.contains(path)).cloned().collect())
+    }
+
+    /// Everything that these paths need, themselves included.
+    pub fn closure(&self, paths: &[StorePath]) -> anyhow::Result<Vec<StorePath>> {
+        if paths.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = self.command("nix-store");
+        command.args(["--query", "--requisites"]).args(paths.iter().map(StorePath::as_str));
+        let answer = run(&mut command)?;
+        let path = |line: &str| line.parse().context("nix-store --query answers no store path");
+        answer.lines().map(path).collect()
+    }
+
+    /// Which of these valid paths have another content on the disk than Nix registered.
+    pub fn damaged(&self, paths: &[StorePath]) -> anyhow::Result<Vec<StorePath>> {
+        let well = |paths: &[StorePath]| -> anyhow::Result<bool> {
+            let mut command = self.command("nix-store");
+            command.arg("--verify-path").args(paths.iter().map(StorePath::as_str));
+            Ok(command
+                .output()
+                .context("nix-store cannot be run; is Nix installed?")?
+                .status
+                .success())
+        };
+        let mut damaged = Vec::new();
+        for batch in paths.chunks(BATCH) {
+            // One that is not there at all ends it, so each is asked for then.
+            if !well(batch)? {
+                for path in batch {
+                    if !well(std::slice::from_ref(path))? {
+                        damaged.push(path.clone());
+                    }
+                }
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// Replaces what is at a valid path by what a binary cache in a folder has.
+    pub fn repair(&self, path: &StorePath, cache: &Path) -> anyhow::Result<()> {
+        let mut command = self.command("nix-store");
+        // What is in there was proved; no key of a cache has signed it.
+        let cache = format!("file://{}?trusted=1", cache.display());
+        command.args(["--option", "substituters", &cache, "--repair-path", path.as_str()]);
+        run(&mut command).map(drop)
+    }
+
     /// Imports what `write` writes in the format of `nix-store --export`. Nix registers path by path, so
     /// what came before a failure stays.
     pub fn import(
@@ -60,6 +130,11 @@ impl Nix {
         write: impl FnOnce(&mut dyn io::Write) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let mut command = self.command("nix-store");
+        // A path is on the disk before Nix calls it valid; the first name is that of older versions. Each version
+        // passes over the name that it does not know.
+        for setting in ["sync-before-registering", "fsync-store-paths"] {
+            command.args(["--option", setting, "true"]);
+        }
         let command = command.arg("--import").stdin(Stdio::piped());
         let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().context("nix-store cannot be run; is Nix installed?")?;

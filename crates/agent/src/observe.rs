@@ -1,10 +1,12 @@
 //! Step 4: what is there, as seen, not as remembered.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use afield_core::ids::StorePath;
-use afield_core::plan::{Activation, Facts, Missing, Target};
+use afield_core::delivery::{Base, Delivery};
+use afield_core::ids::{NarHash, StorePath};
+use afield_core::plan::{Activation, Facts, Target};
 use afield_store::files;
 
 use crate::config::Config;
@@ -12,7 +14,7 @@ use crate::host::Host;
 use crate::nix::Nix;
 use crate::state::State;
 use crate::verify::Verified;
-use crate::{activate, data, fetch};
+use crate::{activate, data, fetch, purse};
 
 /// Facts for the plan, and what was noticed on the way.
 #[derive(Debug)]
@@ -50,6 +52,7 @@ pub fn observe(
     // During an attempt the data of the new generation may be in place already.
     let attempted = state.attempt.as_ref().and_then(|a| a.to.data);
     let attempted = attempted.filter(|id| applied(host, id));
+    let budget = verified.and_then(|v| v.data.budget.clone());
     let target = verified.map(|v| target(host, nix, v)).transpose()?;
     let activation = match &state.attempt {
         Some(attempt) => activate::look(host, attempt),
@@ -64,6 +67,7 @@ pub fn observe(
         activation,
         quarantined: state.quarantined.clone(),
         free: free(&host.config),
+        allowance: purse::of(host, budget, host.now(state).time),
     };
     Ok(Observed { facts, drift })
 }
@@ -75,16 +79,24 @@ fn applied(host: &Host, id: &afield_core::ids::ObjectId) -> bool {
 fn target(host: &Host, nix: &Nix, verified: &Verified) -> anyhow::Result<Target> {
     let Verified { assignment, release, closure, delivery, .. } = verified;
     let paths: Vec<StorePath> = closure.paths.iter().map(|p| p.path.clone()).collect();
-    let lacks = nix.missing(&paths)?;
-    let infos = closure.paths.iter().filter(|info| lacks.contains(&info.path));
-    let missing = infos.map(|info| {
-        let object = delivery.full(&info.path)?.clone();
-        let here = fetch::here(host, &object);
-        Ok(Missing { path: info.path.clone(), object, here, nar_size: info.nar_size })
-    });
-    let missing = missing.collect::<Result<_, afield_core::release::Flaw>>()?;
+    let lacks: BTreeSet<StorePath> = nix.missing(&paths)?.into_iter().collect();
+    let bases = bases(nix, delivery, &lacks)?;
+    let has = |base: &Base| bases.get(&base.path) == Some(&base.nar_hash);
+    let missing = delivery.missing(closure, &lacks, |object| fetch::here(host, object), has)?;
     let (system, data) = (release.system.clone(), release.data.id);
     Ok(Target { release: assignment.release, system, data, missing })
+}
+
+/// Which bases of patches for missing paths are there, and with which content.
+fn bases(
+    nix: &Nix,
+    delivery: &Delivery,
+    lacks: &BTreeSet<StorePath>,
+) -> anyhow::Result<BTreeMap<StorePath, NarHash>> {
+    let ways = lacks.iter().flat_map(|path| delivery.ways(path));
+    let named: BTreeSet<&StorePath> = ways.flat_map(|w| w.bases).map(|b| &b.path).collect();
+    let named: Vec<StorePath> = named.into_iter().cloned().collect();
+    Ok(nix.infos(&named)?.into_iter().map(|info| (info.path, info.nar_hash)).collect())
 }
 
 /// Free bytes where the store is; all of them if the file system does not say.

@@ -1,17 +1,22 @@
 //! The spine of the agent: eleven steps from what is assigned to what is reported.
 
+use std::sync::Mutex;
+
 use afield_core::ids::StorePath;
-use afield_core::plan::{Attempt, Direction, Failure, Generation, Plan, Step, plan};
+use afield_core::plan::{Attempt, Direction, Failure, Generation, Missing, Plan, Step, plan};
 use afield_core::report::{CheckResult, Event, failing};
 use jiff::Timestamp;
 
+use crate::fetch::Job;
 use crate::host::Host;
 use crate::nix::Nix;
 use crate::observe::{Observed, current_system, forget_documents, observe};
+use crate::obtain::Halt;
+use crate::purse::Purse;
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{activate, checks, data, fetch, report};
+use crate::{activate, checks, data, fetch, journal, purse, repair, report};
 
 /// One run plans at most this often: forward and back, each with its tries, and a look at the result.
 const MAX_ROUNDS: usize = 8;
@@ -46,6 +51,7 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
     // 3. Verify it, and the release that it names, until one is accepted.
     let (verified, refusal) = verify_first(host, &mut run.state, offers, run.now);
     run.accept(verified.as_ref(), refusal.as_ref())?;
+    run.mend(verified.as_ref());
 
     for _ in 0..MAX_ROUNDS {
         // 4. Observe.
@@ -132,6 +138,14 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// What a power cut took is got again before anything is built on it.
+    fn mend(&mut self, verified: Option<&Verified>) {
+        let found =
+            repair::after_a_power_cut(self.host, &self.nix, &self.state, verified, self.say);
+        self.notes
+            .extend(found.unwrap_or_else(|e| vec![format!("store paths cannot be read: {e:#}")]));
+    }
+
     fn refuse(&mut self, refusal: &Refusal) {
         let why = describe(refusal);
         (self.say)(&why);
@@ -156,9 +170,11 @@ impl<'a> Run<'a> {
     /// Carries out a plan; true if there is something to plan anew.
     fn execute(&mut self, plan: Plan, verified: Option<&Verified>) -> anyhow::Result<bool> {
         for step in plan.steps {
+            journal::step(&step, self.state.release_seen);
             match self.step(step, verified) {
                 Ok(Next::Step) => {}
                 Ok(Next::Plan) => return Ok(true),
+                Ok(Next::Stop) => return Ok(false),
                 Err(e) => match e.downcast::<Refusal>() {
                     Ok(refusal) => {
                         self.refuse(&refusal);
@@ -191,15 +207,11 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: Step, verified: Option<&Verified>) -> anyhow::Result<Next> {
         match step {
             Step::Lack { needed, free } => self.refuse(&Refusal::NoSpace { needed, free }),
+            Step::Wait { wait, bytes } => self.wait(wait.to_string(), bytes),
             Step::Fetch { missing, bytes } => {
                 self.announce(bytes)?;
-                fetch::fetch(self.host, &missing, |done, total| {
-                    (self.say)(&format!("fetching: {done} of {total} bytes"));
-                })?;
-            }
-            Step::Import { missing } => {
                 if let Some(verified) = verified {
-                    fetch::import(self.host, &self.nix, &missing, &verified.closure)?;
+                    return self.fetch(&missing, verified);
                 }
             }
             Step::Begin { to, direction } => {
@@ -225,6 +237,39 @@ impl<'a> Run<'a> {
             Step::Watch => self.watch(),
         }
         Ok(Next::Step)
+    }
+
+    /// Steps 6 and 7.
+    fn fetch(&mut self, missing: &[Missing], verified: &Verified) -> anyhow::Result<Next> {
+        let Verified { closure, delivery, data, .. } = verified;
+        let allowance = purse::of(self.host, data.budget.clone(), self.host.now(&self.state).time);
+        let purse = Mutex::new(Purse::new(self.host, allowance));
+        let job =
+            Job { host: self.host, nix: &self.nix, missing, closure, delivery, purse: &purse };
+        let mut left = 0;
+        let delivered = fetch::deliver(&job, |done, total| {
+            left = total - done;
+            (self.say)(&format!("fetching: {done} of {total} bytes"));
+        });
+        self.notes.extend(delivered.notes);
+        match delivered.end.map_err(anyhow::Error::downcast::<Halt>) {
+            Ok(()) => Ok(Next::Step),
+            // The rest of the plan is for another day.
+            Err(Ok(Halt::Paused(why))) => {
+                self.wait(why, left);
+                Ok(Next::Stop)
+            }
+            Err(Ok(halt)) => Err(halt.into_error()),
+            Err(Err(other)) => Err(other),
+        }
+    }
+
+    /// The fetch goes on with a later run.
+    fn wait(&mut self, why: String, bytes: u64) {
+        (self.say)(&why);
+        self.notes.push(format!("{why}; {bytes} bytes are to come"));
+        let to = self.state.release_seen.unwrap_or_default();
+        self.event = Some(Event::Updating { to, done: 0, total: bytes });
     }
 
     /// Tells the hub that an update begins, since on a bad link it takes long.
@@ -386,6 +431,8 @@ impl<'a> Run<'a> {
 enum Next {
     /// The next step of the plan.
     Step,
+    /// Nothing more in this run.
+    Stop,
     /// The facts changed: observe and plan again.
     Plan,
 }

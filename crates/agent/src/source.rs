@@ -1,13 +1,13 @@
 //! Places to fetch from: web servers and folders. None is trusted.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek as _, SeekFrom};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use afield_store::archive::Index;
-use afield_store::{fault, files};
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use ureq::tls::{RootCerts, TlsConfig, parse_pem};
 
@@ -15,6 +15,8 @@ use ureq::tls::{RootCerts, TlsConfig, parse_pem};
 const ANSWER: Duration = Duration::from_secs(60);
 /// One answer may take this long; a longer transfer goes on with a new request where it stopped.
 const TRANSFER: Duration = Duration::from_secs(300);
+/// Bytes that are read at once.
+const CHUNK: usize = 64 * 1024;
 /// Where systems keep the certificates that they trust.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -77,6 +79,17 @@ pub enum Source {
     Folder(PathBuf),
     /// One file that holds a repository: a bundle.
     Archive(Arc<Index>),
+}
+
+/// Part of a file.
+#[derive(Debug, Clone)]
+pub struct Stretch<'a> {
+    /// The file.
+    pub name: &'a str,
+    /// Which bytes.
+    pub range: Range<u64>,
+    /// Length of the whole file.
+    pub size: u64,
 }
 
 /// An answer on its way.
@@ -146,7 +159,7 @@ impl Source {
 
     /// A whole small file of at most `max` bytes.
     pub fn get(&self, name: &str, max: u64) -> Result<Vec<u8>, SourceError> {
-        let mut body = self.open(name, 0, max)?.reader;
+        let mut body = self.open(name, 0..max, max)?.reader;
         let mut bytes = Vec::new();
         let read = (&mut body).take(max + 1).read_to_end(&mut bytes);
         read.map_err(|e| self.failed(name, &e))?;
@@ -156,70 +169,40 @@ impl Source {
         Ok(bytes)
     }
 
-    /// Brings the file `path` to `size` bytes, from where it stands. Never writes beyond `size`.
-    pub fn resume(
+    /// Asks once for a stretch of a file, and gives its bytes to `sink` as they come. An error may follow after some.
+    pub fn read<E: From<SourceError>>(
         &self,
-        name: &str,
-        path: &Path,
-        size: u64,
-        mut progress: impl FnMut(u64),
-    ) -> Result<(), SourceError> {
-        loop {
-            let before = len(path);
-            if before >= size {
-                return Ok(());
-            }
-            match self.go_on(name, path, before, size, &mut progress) {
-                Ok(()) => {}
-                // As long as each request brings something, the next one may bring the rest.
-                Err(_) if len(path) > before => {}
-                Err(e) => return Err(e),
-            }
-        }
-    }
-
-    fn go_on(
-        &self,
-        name: &str,
-        path: &Path,
-        from: u64,
-        size: u64,
-        progress: &mut impl FnMut(u64),
-    ) -> Result<(), SourceError> {
+        stretch: &Stretch<'_>,
+        mut sink: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Stretch { name, range, size } = stretch;
         let here = |e: io::Error| self.failed(name, &e);
-        let Body { mut reader, start, length } = self.open(name, from, size)?;
-        if let Some(there) = length.map(|l| start + l).filter(|there| *there < size) {
-            return Err(self.truncated(name, there, size));
+        let Body { mut reader, start, length } = self.open(name, range.clone(), *size)?;
+        if let Some(there) = length.map(|l| start + l).filter(|there| *there < range.end) {
+            return Err(self.truncated(name, there, *size).into());
         }
-        let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(here)?;
-        io::copy(&mut (&mut reader).take(from - start), &mut io::sink()).map_err(here)?;
-        let mut body = (&mut reader).take(size - from);
-        let mut buffer = vec![0; 64 * 1024];
-        let mut done = from;
-        loop {
-            let n = body.read(&mut buffer).map_err(here)?;
+        io::copy(&mut (&mut reader).take(range.start - start), &mut io::sink()).map_err(here)?;
+        let mut buffer = vec![0; CHUNK];
+        let mut at = range.start;
+        while at < range.end {
+            let most = buffer.len().min(usize::try_from(range.end - at).unwrap_or(CHUNK));
+            let n = reader.read(&mut buffer[..most]).map_err(here)?;
             if n == 0 {
-                break;
+                return Err(self.truncated(name, at, *size).into());
             }
-            file.write_all(&buffer[..n]).map_err(here)?;
-            fault::point("fetch:chunk");
-            done += n as u64;
-            progress(done);
-        }
-        file.sync_all().map_err(here)?;
-        if done == from {
-            return Err(self.truncated(name, done, size));
-        }
-        // Without a length it may go on for ever; an honest source ends here.
-        if done == size && length.is_none() && reader.read(&mut [0]).is_ok_and(|n| n > 0) {
-            files::remove_if_there(path).map_err(here)?;
-            return Err(self.too_long(name, size));
+            at += n as u64;
+            // Without a length it may go on for ever; an honest source ends here.
+            let endless = at == *size && length.is_none();
+            if endless && reader.read(&mut [0]).is_ok_and(|n| n > 0) {
+                return Err(self.too_long(name, *size).into());
+            }
+            sink(&buffer[..n])?;
         }
         Ok(())
     }
 
-    /// A body that starts at `from`, or earlier if the source cannot do that.
-    fn open(&self, name: &str, from: u64, max: u64) -> Result<Body, SourceError> {
+    /// A body that starts where `range` does, or earlier if the source cannot do that. The file has at most `size` bytes.
+    fn open(&self, name: &str, range: Range<u64>, size: u64) -> Result<Body, SourceError> {
         match self {
             Self::Folder(folder) => {
                 let mut file = open_inside(folder, name).map_err(|e| match e.kind() {
@@ -227,23 +210,24 @@ impl Source {
                     _ => self.failed(name, &e),
                 })?;
                 let length = file.metadata().map_err(|e| self.failed(name, &e))?.len();
-                if length > max {
-                    return Err(self.too_long(name, max));
+                if length > size {
+                    return Err(self.too_long(name, size));
                 }
-                file.seek(SeekFrom::Start(from)).map_err(|e| self.failed(name, &e))?;
-                let length = Some(length.saturating_sub(from));
-                Ok(Body { reader: Box::new(file), start: from, length })
+                let start = range.start;
+                file.seek(SeekFrom::Start(start)).map_err(|e| self.failed(name, &e))?;
+                let length = Some(length.saturating_sub(start));
+                Ok(Body { reader: Box::new(file), start, length })
             }
             Self::Archive(index) => {
-                let found = index.read(name, from).map_err(|e| self.failed(name, &e))?;
+                let found = index.read(name, range.start).map_err(|e| self.failed(name, &e))?;
                 let (reader, length) = found.ok_or_else(|| self.not_there(name))?;
-                if length > max {
-                    return Err(self.too_long(name, max));
+                if length > size {
+                    return Err(self.too_long(name, size));
                 }
-                let length = Some(length.saturating_sub(from));
-                Ok(Body { reader: Box::new(reader), start: from, length })
+                let length = Some(length.saturating_sub(range.start));
+                Ok(Body { reader: Box::new(reader), start: range.start, length })
             }
-            Self::Http { base, client } => self.request(base, client, name, from, max),
+            Self::Http { base, client } => self.request(base, client, name, range, size),
         }
     }
 
@@ -252,31 +236,34 @@ impl Source {
         base: &str,
         client: &ureq::Agent,
         name: &str,
-        from: u64,
-        max: u64,
+        range: Range<u64>,
+        size: u64,
     ) -> Result<Body, SourceError> {
+        let (from, to) = (range.start, range.end);
         let mut request = client.get(format!("{base}/{name}"));
-        if from > 0 {
+        if to < size {
+            request = request.header("range", format!("bytes={from}-{}", to - 1));
+        } else if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
         }
         let response = request.call().map_err(|e| self.failed(name, &e))?;
-        let start = match response.status().as_u16() {
-            200 => 0,
-            206 => from,
-            416 => return Err(self.truncated(name, from, max)),
+        let (start, most) = match response.status().as_u16() {
+            200 => (0, size),
+            206 => (from, to - from),
+            416 => return Err(self.truncated(name, from, size)),
             404 | 410 => return Err(self.not_there(name)),
             other => return Err(self.failed(name, &format!("status {other}"))),
         };
         let header = |n: &str| response.headers().get(n).and_then(|v| v.to_str().ok());
-        let range = header("content-range");
-        if start > 0 && !range.is_some_and(|r| r.starts_with(&format!("bytes {from}-"))) {
+        let told = header("content-range");
+        if start > 0 && !told.is_some_and(|r| r.starts_with(&format!("bytes {from}-"))) {
             return Err(self.failed(name, &"it answers with another range than was asked for"));
         }
         let length = header("content-length").and_then(|l| l.parse::<u64>().ok());
-        if length.is_some_and(|l| l > max - start) {
-            return Err(self.too_long(name, max));
+        if length.is_some_and(|l| l > most) {
+            return Err(self.too_long(name, size));
         }
-        let reader = response.into_body().into_with_config().limit(max + 2).reader();
+        let reader = response.into_body().into_with_config().limit(most + 2).reader();
         Ok(Body { reader: Box::new(reader), start, length })
     }
 

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use afield_core::assignment::Assignment;
 use afield_core::host_data::HostData;
 use afield_core::ids::ReleaseId;
-use afield_core::release::{Closure, Delivery, FORMAT, HostRelease, Manifest, ObjectRef};
+use afield_core::release::{Closure, Delivery, HostRelease, Manifest, ObjectRef};
 use afield_core::signed::{Envelope, OpenError};
 use afield_store::object;
 use afield_store::repository::{
@@ -19,6 +20,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::host::Host;
+use crate::obtain::{Halt, Run, obtain};
 use crate::refusal::Refusal;
 use crate::source::{Source, SourceError};
 use crate::state::State;
@@ -279,33 +281,22 @@ fn packed(host: &Host, name: &str, object: &ObjectRef) -> Result<Vec<u8>, Refusa
     {
         return Ok(bytes);
     }
-    let mut refusal: Option<Refusal> = None;
-    for source in &host.sources {
-        // On a slow link a document, too, arrives in several goes.
-        let part = path.with_extension("part");
-        let here = |e: std::io::Error| TrustError::Malformed(format!("{}: {e}", path.display()));
-        fs::create_dir_all(host.own("documents")).map_err(here)?;
-        if let Err(e) = source.resume(name, &part, object.size.min(MAX_PACKED), |_| ()) {
-            if refusal.as_ref().is_none_or(Refusal::is_silence) {
-                refusal = Some(e.into());
-            }
-            continue;
-        }
-        let bytes = files::read_limited(&part, MAX_PACKED).map_err(here)?;
-        match object::prove_slice(&bytes, object) {
-            Ok(()) => {
-                fs::rename(&part, &path).map_err(here)?;
-                files::sync_dir(&host.own("documents")).map_err(here)?;
-                fault::point("verify:document-kept");
-                return Ok(bytes);
-            }
-            Err(e) => {
-                files::remove_if_there(&part).map_err(here)?;
-                refusal = Some(e.into());
-            }
-        }
+    if object.size > MAX_PACKED {
+        return Err(Refusal::Trust(TrustError::Malformed(format!("{name} is too large"))));
     }
-    Err(refusal.unwrap_or(Refusal::Trust(TrustError::Missing(name.to_owned()))))
+    let wrong = |e: std::io::Error| TrustError::Malformed(format!("{}: {e}", path.display()));
+    files::remove_if_there(&path).map_err(wrong)?;
+    let run = Run::whole(name.to_owned(), object);
+    let mut count = |bytes| {
+        host.documents.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    };
+    obtain(host, &host.own("documents"), &run, &mut count).map_err(|halt| match halt {
+        Halt::Refused(refusal) => *refusal,
+        other => Refusal::Trust(TrustError::Malformed(other.to_string())),
+    })?;
+    fault::point("verify:document-kept");
+    Ok(files::read_limited(&path, MAX_PACKED).map_err(wrong)?)
 }
 
 fn check_documents(
@@ -318,11 +309,6 @@ fn check_documents(
 ) -> Result<(), Refusal> {
     let flawed = |what: String| Refusal::Flawed { release, what };
     closure.validate(&share.system).map_err(|e| flawed(e.to_string()))?;
-    if delivery.format > FORMAT {
-        return Err(flawed(format!("its delivery has the format {}", delivery.format)));
-    }
-    for info in &closure.paths {
-        delivery.full(&info.path).map_err(|e| flawed(e.to_string()))?;
-    }
+    delivery.validate(closure).map_err(|e| flawed(e.to_string()))?;
     data.validate(&host.config.host).map_err(|e| flawed(e.to_string()))
 }

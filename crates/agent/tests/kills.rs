@@ -7,6 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 
+use afield_core::delivery::Way;
 use afield_core::ids::ReleaseId;
 use afield_core::report::{Event, Report};
 use afield_testkit::host::Host;
@@ -43,9 +44,33 @@ fn downloads(host: &Host) -> BTreeMap<String, (u64, bool)> {
     entries.map(one).collect()
 }
 
-fn check_nothing_twice(point: &str, here: &BTreeMap<String, (u64, bool)>, asked: &[Request]) {
+/// Where each object of the release stands: pack and first byte, by object.
+fn places(bed: &Bed) -> BTreeMap<String, (String, u64)> {
+    let delivery = bed.delivery(ReleaseId(2));
+    let ways = delivery.offers.keys().flat_map(|path| delivery.ways(path));
+    let place = |way: Way<'_>| {
+        let slice = delivery.slice(&way).unwrap();
+        (way.object.id.hex(), (slice.pack.id.hex(), slice.offset))
+    };
+    ways.map(place).collect()
+}
+
+fn check_nothing_twice(
+    point: &str,
+    places: &BTreeMap<String, (String, u64)>,
+    here: &BTreeMap<String, (u64, bool)>,
+    asked: &[Request],
+) {
     for request in asked {
         let name = request.path.rsplit('/').next().unwrap();
+        let (from, to) = (request.from, request.to.unwrap_or(u64::MAX));
+        for (id, (length, _)) in here {
+            let Some((_, offset)) = places.get(id).filter(|(pack, _)| pack == name) else {
+                continue;
+            };
+            let again = to.min(offset + length).saturating_sub(from.max(*offset));
+            assert_eq!(again, 0, "{point}: bytes of {id} were here and asked for again in {name}");
+        }
         match here.get(name) {
             Some((_, true)) => panic!("{point}: {name} was complete and asked for again"),
             Some((length, false)) => {
@@ -59,7 +84,7 @@ fn check_nothing_twice(point: &str, here: &BTreeMap<String, (u64, bool)>, asked:
 /// A host on release 1 to which release 2 is offered; every kill happens to a copy of it.
 fn offered(contract: Contract) -> Bed {
     let mut bed = Bed::settled();
-    bed.offer("two", contract, "config two");
+    bed.offer_patched("two", contract, "config two");
     bed
 }
 
@@ -74,7 +99,7 @@ fn kill_at(point: &str, bed: &Bed) -> (Host, Vec<Report>) {
     for _ in 0..2 {
         host.once();
     }
-    check_nothing_twice(point, &here, &server.requests());
+    check_nothing_twice(point, &places(bed), &here, &server.requests());
     (host, server.reports())
 }
 

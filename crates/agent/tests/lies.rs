@@ -7,8 +7,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs;
 
-use afield_core::ids::{NarHash, ReleaseId};
-use afield_core::release::{Manifest, ObjectRef};
+use afield_core::delivery::Place;
+use afield_core::ids::{NarHash, ReleaseId, StorePath};
+use afield_core::release::{Delivery, Manifest, ObjectRef, Offer};
 use afield_core::report::Event;
 use afield_core::signed::Envelope;
 use afield_store::{object, trust};
@@ -74,6 +75,13 @@ impl Scene {
         change(&mut manifest);
         fleet.publish(&manifest, 90);
         fleet.assign("clinic", self.two);
+    }
+
+    fn system_of_two(&self) -> StorePath {
+        let fleet = &self.bed.fleet;
+        let trusted = trust::load(&fleet.path().join("metadata"), &fleet.root, None).unwrap();
+        let manifest = fleet.repository().manifest(&trusted, self.two).unwrap();
+        manifest.hosts[&"clinic".parse().unwrap()].system.clone()
     }
 
     /// Release 2 with a system that has one more path, with this archive.
@@ -281,20 +289,38 @@ fn snapshot_mixed_from_two_releases() {
     scene.recovers();
 }
 
-fn first_object_of_two(scene: &Scene) -> String {
-    let fleet = &scene.bed.fleet;
-    let trusted = trust::load(&fleet.path().join("metadata"), &fleet.root, None).unwrap();
-    let manifest = fleet.repository().manifest(&trusted, scene.two).unwrap();
-    let share = &manifest.hosts[&"clinic".parse().unwrap()];
-    let delivery: afield_core::release::Delivery =
-        fleet.repository().document(&share.delivery).unwrap();
-    delivery.full(&share.system).unwrap().id.hex()
+/// The new object of release 2, and the pack in which it stands.
+struct Packed {
+    object: String,
+    pack: String,
+    bytes: Vec<u8>,
+    offset: usize,
+}
+
+impl Packed {
+    fn of_two(scene: &Scene) -> Self {
+        let delivery = scene.bed.delivery(scene.two);
+        let system = scene.system_of_two();
+        let way = delivery.full_way(&system).unwrap();
+        let slice = delivery.slice(&way).unwrap();
+        let repository = scene.bed.fleet.repository();
+        let bytes = fs::read(repository.object_path(&slice.pack.id)).unwrap();
+        let (object, pack) = (way.object.id.hex(), slice.pack.id.hex());
+        Self { object, pack, bytes, offset: slice.offset as usize }
+    }
+
+    /// Without packs the object is fetched by itself.
+    fn alone(scene: &Scene) -> Self {
+        let packed = Self::of_two(scene);
+        scene.bed.server.lie(&packed.pack, Lie::Gone);
+        packed
+    }
 }
 
 #[test]
 fn swapped_object() {
     let mut scene = Scene::assigned();
-    let object = first_object_of_two(&scene);
+    let object = Packed::alone(&scene).object;
     let path = scene.bed.fleet.path().join("objects").join(&object[..2]).join(&object);
     let mut bytes = fs::read(path).unwrap();
     bytes[20] ^= 1;
@@ -306,7 +332,7 @@ fn swapped_object() {
 #[test]
 fn truncated_object() {
     let mut scene = Scene::assigned();
-    let object = first_object_of_two(&scene);
+    let object = Packed::alone(&scene).object;
     scene.bed.server.lie(&object, Lie::Content(vec![0; 10]));
     scene.refuses("truncated");
     scene.recovers();
@@ -315,7 +341,7 @@ fn truncated_object() {
 #[test]
 fn object_longer_than_declared() {
     let mut scene = Scene::assigned();
-    let object = first_object_of_two(&scene);
+    let object = Packed::alone(&scene).object;
     scene.bed.server.lie(&object, Lie::Content(vec![0; 1_000_000]));
     scene.refuses("too-long");
     scene.recovers();
@@ -324,10 +350,72 @@ fn object_longer_than_declared() {
 #[test]
 fn endless_object() {
     let mut scene = Scene::assigned();
-    let object = first_object_of_two(&scene);
+    let object = Packed::alone(&scene).object;
     scene.bed.server.lie(&object, Lie::Endless);
     scene.refuses("too-long");
     scene.recovers();
+}
+
+#[test]
+fn swapped_pack() {
+    let mut scene = Scene::assigned();
+    let Packed { pack, mut bytes, offset, .. } = Packed::of_two(&scene);
+    bytes[offset + 20] ^= 1;
+    scene.bed.server.lie(&pack, Lie::Content(bytes));
+    scene.refuses("object-swapped");
+    scene.recovers();
+}
+
+#[test]
+fn truncated_pack() {
+    let mut scene = Scene::assigned();
+    let Packed { pack, bytes, offset, .. } = Packed::of_two(&scene);
+    scene.bed.server.lie(&pack, Lie::Content(bytes[..offset + 10].to_vec()));
+    scene.refuses("truncated");
+    scene.recovers();
+}
+
+#[test]
+fn endless_pack() {
+    let mut scene = Scene::assigned();
+    let Packed { pack, .. } = Packed::of_two(&scene);
+    scene.bed.server.lie(&pack, Lie::Endless);
+    scene.refuses("too-long");
+    scene.recovers();
+}
+
+/// Release 2 with a delivery that was signed with a mistake.
+fn flawed_delivery(change: impl FnOnce(&StorePath, &mut Delivery)) {
+    let mut scene = Scene::new();
+    let mut delivery = scene.bed.delivery(scene.two);
+    change(&scene.system_of_two(), &mut delivery);
+    let object = scene.bed.fleet.repository().add_document(&delivery).unwrap();
+    scene.republish(|m| {
+        m.hosts.values_mut().for_each(|h| h.delivery = object.clone());
+    });
+    scene.refuses("release-flawed");
+}
+
+fn place(delivery: &mut Delivery, path: &StorePath, place: Place) {
+    for offer in delivery.offers.get_mut(path).unwrap() {
+        if let Offer::Full { at, .. } = offer {
+            *at = Some(place);
+        }
+    }
+}
+
+#[test]
+fn index_pointing_outside_its_pack() {
+    flawed_delivery(|path, delivery| {
+        let offset = delivery.packs[0].size - 1;
+        place(delivery, path, Place { pack: 0, offset });
+    });
+    flawed_delivery(|path, delivery| place(delivery, path, Place { pack: 7, offset: 0 }));
+}
+
+#[test]
+fn index_with_overlapping_objects() {
+    flawed_delivery(|path, delivery| place(delivery, path, Place { pack: 0, offset: 1 }));
 }
 
 #[test]

@@ -148,3 +148,37 @@ fn expired_root_metadata_stops_releases_until_it_is_renewed() {
     field.run(&["keys", "rotate", "--keys", "keys", "expiry"]).code(0);
     field.run(&["release", "--keys", "keys"]).code(0);
 }
+
+/// The fault points that replacing the release key passes, in order.
+fn points(field: &Field) -> Vec<String> {
+    let log = field.path("points");
+    let set = [("AFIELD_FAULT_LOG", log.to_str().unwrap())];
+    field.run_with(&["keys", "rotate", "--keys", "keys", "release"], &set).code(0);
+    fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_replacement_that_is_cut_off_anywhere_is_finished_by_the_next() {
+    let points = points(&with_release().0);
+    if points.is_empty() {
+        // Built without the feature `faults` of afield-store; `cargo ci` has it.
+        return;
+    }
+    assert!(points.iter().any(|p| p.starts_with("rotate:replaced")), "{points:?}");
+    for point in points {
+        let (field, root) = with_release();
+        let rotate = ["keys", "rotate", "--keys", "keys", "release"];
+        field.killed(&rotate, &[("AFIELD_FAULT", &point)]);
+        if field.path("keys/rotation").exists() {
+            let ran = field.run(&["release", "--keys", "keys"]).code(3);
+            assert!(ran.err.contains("keys rotate"), "{point}: {}", ran.err);
+            let ran = field.run(&rotate).code(0);
+            assert!(ran.out.contains("finished"), "{point}: {}", ran.out);
+        }
+        // Hosts that know only the first root metadata take what is there, and the next release.
+        assert!(field.trusted(&root).releases.contains_key(&ReleaseId(1)), "{point}");
+        field.run(&["release", "--keys", "keys"]).code(0);
+        assert!(field.trusted(&root).releases.contains_key(&ReleaseId(2)), "{point}");
+        assert!(!field.path("keys/rotation").exists(), "{point}");
+    }
+}

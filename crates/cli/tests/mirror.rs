@@ -249,8 +249,8 @@ fn a_release_goes_to_the_mirrors_by_itself_and_sync_brings_the_rest() {
         afield_testkit::s3::SECRET_KEY
     );
     fs::write(&file, text).unwrap();
-    let mut environment = wrong;
-    environment.push(("AWS_SHARED_CREDENTIALS_FILE", file.display().to_string()));
+    wrong.push(("AWS_SHARED_CREDENTIALS_FILE", file.display().to_string()));
+    let environment: Vec<(&str, &str)> = wrong.iter().map(|(k, v)| (*k, v.as_str())).collect();
     let dry =
         field.run_with(&["repository", "sync", "--dry-run", "--json"], &environment).code(0).json();
     assert!(dry[0]["files"].as_u64().unwrap() > 5 && dry[0]["there"] == 0, "{dry:#}");

@@ -4,10 +4,12 @@
 mod common;
 
 use std::fs;
+use std::io::Read as _;
 
+use afield_core::delivery::Slice;
 use afield_core::host_data::HostData;
 use afield_core::ids::ReleaseId;
-use afield_core::release::{Closure, Delivery, Manifest};
+use afield_core::release::{Base, Closure, Delivery, Manifest, ObjectRef, PathInfo};
 use afield_store::object;
 use afield_store::repository::Repository;
 use common::Field;
@@ -119,12 +121,118 @@ fn the_next_release_packs_only_what_is_new() {
     let objects = before.keys().filter(|f| f.contains("/objects/"));
     objects.for_each(|f| fs::remove_file(f).unwrap());
     field.run(&["release", "--keys", "keys"]).code(0);
-    let (_, three) = manifest(&field, 3);
-    assert_eq!(two.hosts, three.hosts);
+    let (repository, three) = manifest(&field, 3);
     let again = field.repository();
-    let needed = two.hosts.values().map(|h| h.delivery.id.hex());
-    needed.for_each(|id| assert!(again.keys().any(|f| f.ends_with(&id)), "{id} is missing"));
-    assert_eq!(again.keys().filter(|f| f.contains("/objects/")).count(), 3 + 6);
+    for (host, release) in &three.hosts {
+        assert_eq!(
+            (&two.hosts[host].system, &two.hosts[host].closure),
+            (&release.system, &release.closure)
+        );
+        let closure: Closure = repository.document(&release.closure).unwrap();
+        let delivery: Delivery = repository.document(&release.delivery).unwrap();
+        for info in &closure.paths {
+            let way = delivery.full_way(&info.path).unwrap();
+            let slice = delivery.slice(&way).expect("a small object stands in a pack");
+            assert_eq!(
+                bytes_of(&repository, way.object, None),
+                bytes_of(&repository, way.object, Some(&slice))
+            );
+        }
+    }
+    // Archives, documents of two hosts, and the pack.
+    assert_eq!(again.keys().filter(|f| f.contains("/objects/")).count(), 3 + 6 + 1);
+}
+
+fn bytes_of(repository: &Repository, object: &ObjectRef, slice: Option<&Slice>) -> Vec<u8> {
+    let own = repository.object_path(&object.id);
+    let aside = own.with_extension("aside");
+    if slice.is_some() && own.exists() {
+        fs::rename(&own, &aside).unwrap();
+    }
+    let mut bytes = Vec::new();
+    repository.open_object(object, slice).unwrap().read_to_end(&mut bytes).unwrap();
+    if aside.exists() {
+        fs::rename(&aside, &own).unwrap();
+    }
+    object::prove_slice(&bytes, object).unwrap();
+    bytes
+}
+
+/// A package of so many random lines, and some more text.
+fn numbers(name: &str, more: &str) -> String {
+    let awk = "BEGIN{srand(1);for(i=0;i<6000;i++)print rand()}";
+    format!(
+        r#"mk "top" "echo ${{mk "{name}" "${{busybox}}/busybox awk '{awk}' > $out/t; echo {more} >> $out/t"}} > $out/x""#
+    )
+}
+
+/// The patch offered to a host for the path of this name, with its target and its delivery.
+fn patch_for(
+    field: &Field,
+    release: u64,
+    host: &str,
+    name: &str,
+) -> (Delivery, PathInfo, Vec<Base>) {
+    let (repository, manifest) = manifest(field, release);
+    let share = &manifest.hosts[&host.parse().unwrap()];
+    let closure: Closure = repository.document(&share.closure).unwrap();
+    let delivery: Delivery = repository.document(&share.delivery).unwrap();
+    let info = closure.paths.iter().find(|p| p.path.name() == name).unwrap().clone();
+    let way = delivery.best(&info.path, |o| o.size, |_| true).unwrap();
+    let (slice, bases) = (delivery.slice(&way).unwrap(), way.bases.to_vec());
+    assert!(!bases.is_empty(), "no patch for {name}: {:?}", delivery.offers[&info.path]);
+    assert!(way.object.size * 20 < delivery.full(&info.path).unwrap().size, "{way:?}");
+    bytes_of(&repository, way.object, Some(&slice));
+    (delivery, info, bases)
+}
+
+#[test]
+fn what_changed_a_little_travels_as_a_patch_that_is_made_once() {
+    let field = fleet();
+    let (old, new) = (numbers("numbers-1.0", "a"), numbers("numbers-1.1", "b"));
+    field.systems(&[("aa", &old), ("bb", &old)]);
+    field.run(&["release", "--keys", "keys"]).code(0);
+    field.systems(&[("aa", &new), ("bb", &new)]);
+    let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
+    assert_eq!(report["packed"]["patches"], 1, "one for both hosts: {report:#}");
+    let cost = &report["hosts"]["aa"]["cost"];
+    assert!(cost["objects"].as_u64() < cost["full"].as_u64().map(|n| n / 10), "{cost}");
+    let (_, _, bases) = patch_for(&field, 2, "bb", "numbers-1.1");
+    assert_eq!(bases[0].path.name(), "numbers-1.0");
+
+    // Hosts of release 1 still get it with release 3, and it is not made or stored again.
+    let again =
+        field.run(&["release", "--keys", "keys", "--json", "--against", "1"]).code(0).json();
+    assert_eq!((&again["packed"]["patches"], &again["packed"]["objects"]), (&0.into(), &0.into()));
+    patch_for(&field, 3, "aa", "numbers-1.1");
+
+    // A machine without the old store paths takes them from the repository.
+    field.nix("chmod", &["-R", "u+w", "store"]);
+    fs::remove_dir_all(field.path("store")).unwrap();
+    fs::remove_dir_all(field.path("home")).unwrap();
+    let newest = numbers("numbers-1.2", "c");
+    field.systems(&[("aa", &newest), ("bb", &newest)]);
+    let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
+    assert_eq!(report["packed"]["patches"], 1, "{report:#}");
+    let (_, _, bases) = patch_for(&field, 4, "aa", "numbers-1.2");
+    assert_eq!(bases[0].path.name(), "numbers-1.1");
+}
+
+#[test]
+fn without_time_for_patches_full_objects_serve() {
+    let field = fleet();
+    let (old, new) = (numbers("numbers-1.0", "a"), numbers("numbers-1.1", "b"));
+    field.systems(&[("aa", &old), ("bb", &old)]);
+    field.run(&["release", "--keys", "keys"]).code(0);
+    field.systems(&[("aa", &new), ("bb", &new)]);
+    let args = ["release", "--keys", "keys", "--patch-budget", "0s", "--json"];
+    let report = field.run(&args).code(0).json();
+    assert_eq!(report["packed"]["patches"], 0, "{report:#}");
+    assert!(report["packed"]["patches_late"].as_u64() >= Some(1), "{report:#}");
+    // The next release goes on where the time ended.
+    let report =
+        field.run(&["release", "--keys", "keys", "--json", "--against", "1"]).code(0).json();
+    assert_eq!(report["packed"]["patches"], 1, "{report:#}");
 }
 
 #[test]

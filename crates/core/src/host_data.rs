@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::ids::{HostName, Name};
 use crate::span::Span;
 
@@ -29,6 +30,9 @@ pub struct HostData {
     /// The host's entry of `generated-secrets.yml`, sealed to its key. Carried likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
+    /// What the link of the host's site allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
 }
 
 /// One app config.
@@ -212,6 +216,7 @@ mod tests {
             configs: paths.iter().enumerate().map(|(i, p)| (format!("c{i}"), file(p))).collect(),
             access: BTreeMap::new(),
             sealed: None,
+            budget: None,
         }
     }
 

@@ -3,7 +3,9 @@
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
 pub mod assignment;
+pub mod budget;
 pub mod bundle;
+pub mod delivery;
 pub mod deploy_hook;
 #[cfg(feature = "fleet")]
 pub mod fleet;

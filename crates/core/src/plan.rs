@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::{Allowance, Wait, told};
+use crate::delivery::{Base, Slice, room};
 use crate::ids::{ObjectId, ReleaseId, StorePath};
 use crate::release::ObjectRef;
 
@@ -83,6 +85,12 @@ pub struct Missing {
     pub here: u64,
     /// Length of its NAR.
     pub nar_size: u64,
+    /// What the object is a patch against; empty if it is a full one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bases: Vec<Base>,
+    /// Where the object stands in a pack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice: Option<Slice>,
 }
 
 /// A verified release, as far as it concerns this host.
@@ -94,7 +102,7 @@ pub struct Target {
     pub system: StorePath,
     /// The host data to apply.
     pub data: ObjectId,
-    /// References before referrers.
+    /// In the order of fetching and importing: references before referrers.
     pub missing: Vec<Missing>,
 }
 
@@ -117,6 +125,9 @@ pub struct Facts {
     pub quarantined: BTreeSet<ReleaseId>,
     /// Free space where the Nix store is, bytes.
     pub free: u64,
+    /// What the site's link allows now.
+    #[serde(default)]
+    pub allowance: Allowance,
 }
 
 /// One thing to do.
@@ -130,17 +141,19 @@ pub enum Step {
         /// Bytes that are free.
         free: u64,
     },
-    /// Fetch objects, continuing where the last run stopped.
+    /// Fetch nothing yet.
+    Wait {
+        /// For what.
+        wait: Wait,
+        /// Bytes still to come.
+        bytes: u64,
+    },
+    /// Fetch objects, continuing where the last run stopped, and import them into the Nix store as they come.
     Fetch {
         /// In the order of import.
         missing: Vec<Missing>,
         /// Bytes still to come.
         bytes: u64,
-    },
-    /// Import the fetched objects into the Nix store, references first.
-    Import {
-        /// The paths.
-        missing: Vec<Missing>,
     },
     /// Write down that an attempt begins.
     Begin {
@@ -240,15 +253,20 @@ fn advance(facts: &Facts, target: &Target) -> Plan {
     let mut steps = Vec::new();
     let missing = &target.missing;
     if !missing.is_empty() {
-        let needed =
-            missing.iter().map(|m| m.nar_size + m.object.size - m.here.min(m.object.size)).sum();
+        let needed = room(missing);
         if needed > facts.free {
             let why = format!("release {} does not fit", target.release);
             return Plan { why, steps: vec![Step::Lack { needed, free: facts.free }, Step::Watch] };
         }
         let bytes = missing.iter().map(|m| m.object.size.saturating_sub(m.here)).sum();
+        // What is here already may be imported at any time.
+        if let (Err(wait), true) = (facts.allowance.verdict(), bytes > 0) {
+            let release = target.release;
+            let todo = told(bytes, &facts.allowance.budget);
+            let why = format!("release {release} ({todo}): {wait}");
+            return Plan { why, steps: vec![Step::Wait { wait, bytes }, Step::Watch] };
+        }
         steps.push(Step::Fetch { missing: missing.clone(), bytes });
-        steps.push(Step::Import { missing: missing.clone() });
     }
     let to = as_generation(target);
     steps.push(Step::Begin { to: to.clone(), direction: Direction::Forward });

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{HostName, Name, NarHash, ObjectId, ReleaseId, StorePath};
 use crate::signed::PublicKey;
 
+pub use crate::delivery::{Base, Delivery, Offer};
+
 /// Format number of [`Manifest`], [`Closure`] and [`Delivery`]; an agent refuses a higher one.
 pub const FORMAT: u32 = 1;
 /// A manifest or one of its documents, unpacked, has at most this many bytes.
@@ -96,46 +98,6 @@ pub struct PathInfo {
     pub references: Vec<StorePath>,
 }
 
-/// How the paths of a closure can travel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Delivery {
-    /// [`FORMAT`].
-    pub format: u32,
-    /// For each path at least a full object.
-    pub offers: BTreeMap<StorePath, Vec<Offer>>,
-}
-
-/// One way to get a store path. What an agent does not know it passes over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Offer {
-    /// The whole NAR, compressed with zstd.
-    Full {
-        /// Where it is.
-        object: ObjectRef,
-    },
-    /// The archive made from store paths that the host has (`docs/formats/patch.md`).
-    Patch {
-        /// Where the patch is; its bytes are proved before they are read.
-        object: ObjectRef,
-        /// What it takes bytes from, in the order in which it counts them; all must be there.
-        bases: Vec<Base>,
-    },
-    /// A way that this version of Afield does not know.
-    #[serde(other)]
-    Unknown,
-}
-
-/// A store path that a patch takes bytes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Base {
-    /// The path.
-    pub path: StorePath,
-    /// SHA-256 of its NAR where the patch was made. A host that has the path with another content (a build
-    /// that does not repeat) sees it in Nix's database and passes the patch over.
-    pub nar_hash: NarHash,
-}
-
 /// What is wrong with a release that was signed all the same.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {
@@ -162,6 +124,12 @@ pub enum Flaw {
     /// No offer that this version knows.
     #[error("it offers {0} in no way that this version knows")]
     NoOffer(StorePath),
+    /// An object that its pack cannot hold.
+    #[error("it says that an object of {0} stands where its pack has ended")]
+    OutsidePack(StorePath),
+    /// Two objects at one place of a pack.
+    #[error("it says that the object {0} stands in the middle of another one")]
+    Overlap(ObjectId),
 }
 
 impl Closure {
@@ -186,36 +154,6 @@ impl Closure {
             return Err(Flaw::NoSystem(system.clone()));
         }
         Ok(())
-    }
-}
-
-impl Delivery {
-    /// The full object of a path.
-    pub fn full(&self, path: &StorePath) -> Result<&ObjectRef, Flaw> {
-        let offers = self.offers.get(path).map(Vec::as_slice).unwrap_or_default();
-        let full = offers.iter().find_map(|offer| match offer {
-            Offer::Full { object } => Some(object),
-            Offer::Patch { .. } | Offer::Unknown => None,
-        });
-        full.ok_or_else(|| Flaw::NoOffer(path.clone()))
-    }
-
-    /// The smallest object that makes a path, with its bases: a patch whose bases all satisfy `has`, or the
-    /// full object, which has no bases.
-    pub fn best(
-        &self,
-        path: &StorePath,
-        has: impl Fn(&Base) -> bool,
-    ) -> Result<(&ObjectRef, &[Base]), Flaw> {
-        let offers = self.offers.get(path).map(Vec::as_slice).unwrap_or_default();
-        let usable = offers.iter().filter_map(|offer| match offer {
-            Offer::Full { object } => Some((object, &[][..])),
-            Offer::Patch { object, bases } => {
-                bases.iter().all(&has).then_some((object, bases.as_slice()))
-            }
-            Offer::Unknown => None,
-        });
-        usable.min_by_key(|(object, _)| object.size).ok_or_else(|| Flaw::NoOffer(path.clone()))
     }
 }
 
@@ -245,65 +183,5 @@ mod tests {
         assert_eq!(order, Err(Flaw::NotClosed { path: path(2), reference: path(1) }));
         assert_eq!(check(vec![info(1, &[])]), Err(Flaw::NoSystem(path(2))));
         assert_eq!(check(vec![info(1, &[]), info(1, &[])]), Err(Flaw::Duplicate(path(1))));
-    }
-
-    #[test]
-    fn unknown_offers_are_passed_over() {
-        let p = path(1);
-        let json = format!(
-            r#"{{"format":1,"offers":{{"{p}":[{{"kind":"telepathy","base":"x"}},{{"kind":"full","object":{{"id":"{}","size":3}}}}]}}}}"#,
-            ObjectId::of(b"abc")
-        );
-        let delivery: Delivery = serde_json::from_str(&json).unwrap();
-        assert_eq!(delivery.full(&p).unwrap().size, 3);
-        assert_eq!(delivery.full(&path(2)), Err(Flaw::NoOffer(path(2))));
-        assert_eq!(delivery.best(&p, |_| true).unwrap().0.size, 3);
-    }
-
-    #[test]
-    fn a_patch_counts_only_with_all_its_bases() {
-        let object = |size| ObjectRef { id: ObjectId::of(b"x"), size };
-        let base = |n| Base { path: path(n), nar_hash: NarHash::of(&[n]) };
-        let patch = |size, bases: &[u8]| Offer::Patch {
-            object: object(size),
-            bases: bases.iter().map(|n| base(*n)).collect(),
-        };
-        let full = Offer::Full { object: object(100) };
-        let offers = vec![full, patch(5, &[2, 3]), patch(9, &[2]), patch(200, &[])];
-        let text = serde_json::to_string(&offers).unwrap();
-        assert!(text.contains(r#"{"kind":"patch","object":{"#), "{text}");
-        let delivery = Delivery {
-            format: 1,
-            offers: [(path(1), serde_json::from_str(&text).unwrap())].into(),
-        };
-        let best = |has: &[u8]| {
-            let has = |b: &Base| has.iter().any(|n| *b == base(*n));
-            delivery.best(&path(1), has).unwrap().0.size
-        };
-        assert_eq!((best(&[2, 3]), best(&[2]), best(&[3]), best(&[])), (5, 9, 100, 100));
-        assert_eq!(delivery.full(&path(1)).unwrap().size, 100);
-    }
-
-    /// What an agent from before patches reads: the same, but without that kind.
-    #[test]
-    fn an_old_agent_passes_over_patches() {
-        #[derive(Deserialize)]
-        #[serde(tag = "kind", rename_all = "kebab-case")]
-        enum OldOffer {
-            Full {
-                object: ObjectRef,
-            },
-            #[serde(other)]
-            Unknown,
-        }
-        let object = ObjectRef { id: ObjectId::of(b"x"), size: 3 };
-        let patch = Offer::Patch {
-            object: object.clone(),
-            bases: vec![Base { path: path(2), nar_hash: NarHash::of(b"y") }],
-        };
-        let text = serde_json::to_string(&[patch, Offer::Full { object }]).unwrap();
-        let old: Vec<OldOffer> = serde_json::from_str(&text).unwrap();
-        assert!(matches!(old[0], OldOffer::Unknown));
-        assert!(matches!(&old[1], OldOffer::Full { object } if object.size == 3));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::host_data::Check;
 use crate::ids::{HostName, Name};
 use crate::rollout::Policy;
@@ -30,20 +31,12 @@ pub struct Settings {
     /// Checks of every host that they name.
     #[serde(default)]
     pub checks: Vec<DeclaredCheck>,
-    /// Hosts that stand in one place, with one link and one person who carries sticks.
-    #[serde(default)]
-    pub sites: BTreeMap<Name, Site>,
     /// What is special about single hosts.
     #[serde(default)]
     pub hosts: BTreeMap<HostName, HostSettings>,
-}
-
-/// `[sites.NAME]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Site {
-    /// The hosts that stand there.
-    pub hosts: Vec<HostName>,
+    /// Hosts that share a link.
+    #[serde(default)]
+    pub sites: BTreeMap<Name, Site>,
 }
 
 /// `[build]`: a flake attribute or a Nix file.
@@ -150,8 +143,38 @@ impl TryFrom<serde_json::Map<String, serde_json::Value>> for DeclaredCheck {
 pub struct HostSettings {
     /// Values for `{name}` in checks.
     pub vars: BTreeMap<Name, String>,
+    /// What the host's link allows, instead of its site's budget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<DeclaredBudget>,
     /// Days that an assignment stays valid, for a host that is reached by USB alone.
     pub assignment_days: Option<u32>,
+}
+
+/// `[sites.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Site {
+    /// Who is there.
+    pub hosts: Vec<HostName>,
+    /// What the link allows each of them.
+    #[serde(default)]
+    pub budget: DeclaredBudget,
+}
+
+/// A budget as it is declared. Unknown keys are refused: a misspelt one would limit nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "serde_json::Map<String, serde_json::Value>")]
+pub struct DeclaredBudget(pub Budget);
+
+impl TryFrom<serde_json::Map<String, serde_json::Value>> for DeclaredBudget {
+    type Error = String;
+    fn try_from(keys: serde_json::Map<String, serde_json::Value>) -> Result<Self, String> {
+        let known = ["bytes-per-day", "rate", "windows", "utc-offset", "ask-first"];
+        if let Some(key) = keys.keys().find(|k| !known.contains(&k.as_str())) {
+            return Err(format!("unknown key {key:?}; a budget has {}", known.join(", ")));
+        }
+        serde_json::from_value(keys.into()).map(Self).map_err(|e| e.to_string())
+    }
 }
 
 /// A `{name}` in a check that nothing gives a value to.
@@ -171,6 +194,18 @@ impl Settings {
     pub fn checks_of(&self, host: &HostName) -> Result<Vec<Check>, UnknownVar> {
         let mine = |c: &&DeclaredCheck| c.hosts.is_empty() || c.hosts.contains(host);
         self.checks.iter().filter(mine).map(|c| self.fill(host, &c.check)).collect()
+    }
+
+    /// The site of a host.
+    pub fn site_of(&self, host: &HostName) -> Option<&Name> {
+        Some(self.sites.iter().find(|(_, site)| site.hosts.contains(host))?.0)
+    }
+
+    /// What the link of a host allows, if anything limits it.
+    pub fn budget_of(&self, host: &HostName) -> Option<Budget> {
+        let own = self.hosts.get(host).and_then(|h| h.budget.as_ref());
+        let site = || Some(&self.sites.get(self.site_of(host)?)?.budget);
+        own.or_else(site).map(|declared| declared.0.clone()).filter(|budget| !budget.is_none())
     }
 
     /// Days that an assignment for a host stays valid.
@@ -234,6 +269,26 @@ impl Settings {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_has_its_own_budget_or_that_of_its_site() {
+        let site = |text: &str| serde_json::from_str::<Site>(text).map_err(|e| e.to_string());
+        let boats = site(r#"{"hosts":["ab","cd"],"budget":{"bytes-per-day":"50MB"}}"#).unwrap();
+        let own = HostSettings {
+            budget: Some(serde_json::from_str(r#"{"rate":"64kbit/s"}"#).unwrap()),
+            ..HostSettings::default()
+        };
+        let mut settings: Settings =
+            serde_json::from_str(r#"{"fleet":"f","build":{},"repository":{"path":"r"}}"#).unwrap();
+        settings.sites.insert("boats".parse().unwrap(), boats);
+        settings.hosts.insert("cd".parse().unwrap(), own);
+        let of = |host: &str| settings.budget_of(&host.parse().unwrap());
+        assert_eq!(of("ab").unwrap().bytes_per_day.unwrap().0, 50_000_000);
+        assert_eq!(of("cd").unwrap().rate.unwrap().0, 8000);
+        assert_eq!(of("ef"), None);
+        let error = site(r#"{"hosts":[],"budget":{"bytes-a-day":"50MB"}}"#).unwrap_err();
+        assert!(error.contains("bytes-a-day") && error.contains("bytes-per-day"), "{error}");
+    }
 
     #[test]
     fn a_misspelt_key_of_a_check_is_refused() {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use afield_core::budget::{Allowance, Budget};
 use afield_core::ids::{ObjectId, ReleaseId, StorePath};
 use afield_core::plan::{
     Activation, Attempt, Direction, Facts, Generation, MAX_ATTEMPTS, Missing, Step, Target, plan,
@@ -36,6 +37,7 @@ fn base() -> Facts {
         activation: Activation::None,
         quarantined: BTreeSet::new(),
         free: 1_000_000,
+        allowance: Allowance::default(),
     }
 }
 
@@ -51,7 +53,8 @@ fn attempt(n: u64, direction: Direction, activations: u32) -> Option<Attempt> {
 
 fn missing(nar_size: u64) -> Vec<Missing> {
     let object = ObjectRef { id: data(9), size: 100 };
-    vec![Missing { path: system(2), object, here: 40, nar_size }]
+    let (bases, slice) = (vec![], None);
+    vec![Missing { path: system(2), object, here: 40, nar_size, bases, slice }]
 }
 
 /// The steps in short.
@@ -59,7 +62,7 @@ fn steps(facts: &Facts) -> String {
     let short = |step: &Step| match step {
         Step::Lack { .. } => "lack".into(),
         Step::Fetch { bytes, .. } => format!("fetch {bytes}"),
-        Step::Import { .. } => "import".into(),
+        Step::Wait { bytes, .. } => format!("wait {bytes}"),
         Step::Begin { to, direction } => format!("{direction:?} {}", to.release.unwrap()),
         Step::ApplyData { data: d } => {
             format!("data {}", (0..9).find(|n| data(*n) == *d).unwrap())
@@ -86,10 +89,27 @@ fn a_host_without_an_attempt() {
     let new = with(|f| f.target = Some(target(2)));
     check("a new release", &new, "Forward 2, data 2, activate system-2, prove, commit");
     let half = with(|f| f.target = Some(Target { missing: missing(500), ..target(2) }));
-    let all = "fetch 60, import, Forward 2, data 2, activate system-2, prove, commit";
+    let all = "fetch 60, Forward 2, data 2, activate system-2, prove, commit";
     check("half of it is here", &half, all);
     let large = with(|f| f.target = Some(Target { missing: missing(2_000_000), ..target(2) }));
     check("it does not fit", &large, "lack, watch");
+    let metered = Allowance {
+        budget: Budget { ask_first: true, ..Budget::default() },
+        ..Allowance::default()
+    };
+    let waits = with(|f| {
+        f.target = Some(Target { missing: missing(500), ..target(2) });
+        f.allowance = metered.clone();
+    });
+    check("a metered link", &waits, "wait 60, watch");
+    let here = with(|f| {
+        let mut all = missing(500);
+        all[0].here = 100;
+        f.target = Some(Target { missing: all, ..target(2) });
+        f.allowance = metered.clone();
+    });
+    let import = "fetch 0, Forward 2, data 2, activate system-2, prove, commit";
+    check("a metered link, and all of it is here", &here, import);
     let data_only = with(|f| f.target = Some(Target { system: system(1), ..target(2) }));
     check("host data alone", &data_only, "Forward 2, data 2, prove, commit");
     let back = with(|f| f.target = Some(Target { release: ReleaseId(3), ..target(1) }));

@@ -3,16 +3,21 @@
 //! Per path: 1, the NAR, the magic number, the path, its references, its deriver, and 0 for "no signature";
 //! at the end 0. Numbers and strings as in a NAR.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 use afield_core::release::PathInfo;
 
 const MAGIC: u64 = 0x4558_494e;
 
-/// Writes one path; `nar` is its archive.
-pub fn path(out: &mut impl Write, mut nar: impl Read, info: &PathInfo) -> io::Result<()> {
+/// Writes one path; `archive` writes its NAR. If that fails the path's end is not written, so that Nix takes nothing
+/// that was not proved.
+pub fn path<W: Write, E: From<io::Error>>(
+    out: &mut W,
+    info: &PathInfo,
+    archive: impl FnOnce(&mut W) -> Result<(), E>,
+) -> Result<(), E> {
     number(out, 1)?;
-    io::copy(&mut nar, out)?;
+    archive(out)?;
     number(out, MAGIC)?;
     text(out, info.path.as_str())?;
     number(out, info.references.len() as u64)?;
@@ -20,7 +25,7 @@ pub fn path(out: &mut impl Write, mut nar: impl Read, info: &PathInfo) -> io::Re
         text(out, reference.as_str())?;
     }
     text(out, "")?;
-    number(out, 0)
+    Ok(number(out, 0)?)
 }
 
 /// Ends the stream.

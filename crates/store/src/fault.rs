@@ -2,6 +2,7 @@
 //!
 //! `AFIELD_FAULT=<name>[:<n>]` aborts the process the n-th time (default: the first) that it comes by
 //! the point. `AFIELD_FAULT_LOG=<file>` writes down every point passed, so that a test can walk them all.
+//! With `AFIELD_FAULT_SAY=<file>` the process says so there and waits instead, until somebody cuts the power.
 //! Compiled in only with the feature `faults`.
 
 /// Passes the fault point `name`.
@@ -34,6 +35,9 @@ pub fn point(name: &str) {
     };
     let (at, nth) = wanted.rsplit_once(':').unwrap_or((&wanted, "1"));
     if at == name && nth == times.to_string() {
+        if let Ok(place) = std::env::var("AFIELD_FAULT_SAY") {
+            say_and_wait(&place, &wanted);
+        }
         if CHILD.load(std::sync::atomic::Ordering::Relaxed)
             && let Some(parent) = rustix::process::getppid()
         {
@@ -41,6 +45,19 @@ pub fn point(name: &str) {
             let _ = rustix::process::kill_process(parent, rustix::process::Signal::KILL);
         }
         std::process::abort();
+    }
+}
+
+/// Never returns: nothing of what comes next may happen before the power is cut.
+#[cfg(feature = "faults")]
+fn say_and_wait(place: &str, point: &str) -> ! {
+    use std::io::Write as _;
+    if let Ok(mut file) = std::fs::OpenOptions::new().append(true).open(place) {
+        // A test that does not hear it fails by itself.
+        let _ = writeln!(file, "\nAFIELD_FAULT {point}");
+    }
+    loop {
+        std::thread::park();
     }
 }
 

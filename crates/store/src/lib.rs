@@ -9,5 +9,6 @@ pub mod mirror;
 pub mod nar;
 pub mod object;
 pub mod patch;
+pub mod registration;
 pub mod repository;
 pub mod trust;

@@ -75,6 +75,22 @@ pub fn pack(mut from: impl Read, out: impl Write) -> io::Result<ObjectRef> {
     Ok(ObjectRef { id, size: done.size })
 }
 
+/// Writes objects one after the other: a pack. Returns its reference, and where each of them begins.
+pub fn join<R: Read>(
+    pieces: impl IntoIterator<Item = io::Result<R>>,
+    out: impl Write,
+) -> io::Result<(ObjectRef, Vec<u64>)> {
+    let mut counted = Hashing { inner: out, hash: Sha256::new(), size: 0 };
+    let mut offsets = Vec::new();
+    for piece in pieces {
+        offsets.push(counted.size);
+        io::copy(&mut piece?, &mut counted)?;
+    }
+    counted.flush()?;
+    let id = ObjectId::from_bytes(counted.hash.finalize().into());
+    Ok((ObjectRef { id, size: counted.size }, offsets))
+}
+
 /// A document as an object: JSON, zstd.
 pub fn pack_document<T: Serialize>(document: &T) -> io::Result<(ObjectRef, Vec<u8>)> {
     let json = serde_json::to_vec(document)?;

@@ -3,18 +3,20 @@
 //! ```text
 //! metadata/                        TUF metadata, see `trust`
 //! targets/<sha256>.release-<N>.json.zst   manifests
-//! objects/<2 digits>/<64 digits>   objects, immutable
+//! objects/<2 digits>/<64 digits>   objects, immutable: archives, documents, packs
 //! assignments/<host>.json          signed assignments, replaced by the hub
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use afield_core::delivery::Slice;
 use afield_core::ids::{HostName, ObjectId, ReleaseId};
 use afield_core::release::{FORMAT, Flaw, Manifest, ObjectRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
 
 use crate::files;
 use crate::object::{self, ObjectError};
@@ -153,23 +155,72 @@ impl Repository {
 
     /// Adds an archive as a full object.
     pub fn add_nar(&self, nar: impl Read) -> Result<ObjectRef, RepositoryError> {
-        let dir = self.dir.join("objects");
-        let io = |source| RepositoryError::Io { path: dir.clone(), source };
-        let beside = tempfile::Builder::new().prefix(".pack-").tempfile_in(&dir).map_err(io)?;
-        let object = object::pack(nar, beside.as_file()).map_err(io)?;
+        let beside = self.beside()?;
+        let object = object::pack(nar, beside.as_file()).map_err(|e| self.io(e))?;
+        self.keep(beside, &object)?;
+        Ok(object)
+    }
+
+    /// Adds a pack of objects, in this order. Returns where each of them begins.
+    pub fn add_pack<R: Read>(
+        &self,
+        pieces: impl IntoIterator<Item = io::Result<R>>,
+    ) -> Result<(ObjectRef, Vec<u64>), RepositoryError> {
+        let beside = self.beside()?;
+        let joined = object::join(pieces, io::BufWriter::new(beside.as_file()));
+        let (object, offsets) = joined.map_err(|e| self.io(e))?;
+        self.keep(beside, &object)?;
+        Ok((object, offsets))
+    }
+
+    /// The bytes of an object, as a file of its own or in a pack. Not proved.
+    pub fn open_object(
+        &self,
+        object: &ObjectRef,
+        slice: Option<&Slice>,
+    ) -> Result<impl Read + use<>, RepositoryError> {
+        let own = self.object_path(&object.id);
+        let (path, offset) = match slice {
+            Some(slice) if !own.exists() => (self.object_path(&slice.pack.id), slice.offset),
+            _ => (own, 0),
+        };
+        let io = |source| RepositoryError::Io { path: path.clone(), source };
+        let mut file = File::open(&path).map_err(io)?;
+        file.seek(SeekFrom::Start(offset)).map_err(io)?;
+        Ok(file.take(object.size))
+    }
+
+    /// Whether an object is there, as a file of its own or in a pack, as far as lengths tell.
+    pub fn has_object(&self, object: &ObjectRef, slice: Option<&Slice>) -> bool {
+        let there =
+            |o: &ObjectRef| self.object_path(&o.id).metadata().is_ok_and(|m| m.len() == o.size);
+        there(object) || slice.is_some_and(|slice| there(&slice.pack))
+    }
+
+    fn io(&self, source: io::Error) -> RepositoryError {
+        RepositoryError::Io { path: self.dir.join("objects"), source }
+    }
+
+    fn beside(&self) -> Result<NamedTempFile, RepositoryError> {
+        let mut builder = tempfile::Builder::new();
+        let beside = builder.prefix(".pack-").tempfile_in(self.dir.join("objects"));
+        beside.map_err(|e| self.io(e))
+    }
+
+    /// Gives a finished file its name.
+    fn keep(&self, beside: NamedTempFile, object: &ObjectRef) -> Result<(), RepositoryError> {
         let path = self.object_path(&object.id);
         let io = |source| RepositoryError::Io { path: path.clone(), source };
         // One of another length was damaged in storage, and is replaced.
         if path.metadata().is_ok_and(|m| m.len() == object.size) {
-            return Ok(object);
+            return Ok(());
         }
         beside.as_file().sync_all().map_err(io)?;
         make_readable(beside.as_file()).map_err(io)?;
         let folder = path.parent().unwrap_or(&self.dir);
         fs::create_dir_all(folder).map_err(io)?;
         beside.persist(&path).map_err(|e| io(e.error))?;
-        files::sync_dir(folder).map_err(io)?;
-        Ok(object)
+        files::sync_dir(folder).map_err(io)
     }
 
     fn add_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), RepositoryError> {

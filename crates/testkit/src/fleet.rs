@@ -5,18 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use afield_core::assignment::Assignment;
+use afield_core::delivery::{Base, Place};
 use afield_core::host_data::{Check, ConfigFile, HostData, Probe};
-use afield_core::ids::{HostName, ReleaseId, StorePath};
+use afield_core::ids::{HostName, ObjectId, ReleaseId, StorePath};
 use afield_core::release::{
-    Closure, Delivery, FORMAT, HostRelease, Manifest, ObjectRef, Offer, Wave,
+    Closure, Delivery, FORMAT, HostRelease, Manifest, ObjectRef, Offer, PathInfo, Wave,
 };
 use afield_core::signed::{Envelope, PublicKey, SecretKey};
 use afield_core::span::Span;
+use afield_store::patch::{self, Library, Source};
 use afield_store::repository::Repository;
 use afield_store::trust::{FleetKeys, KeySet, RootContent, publish, sign_root};
 use jiff::{Timestamp, ToSpan as _};
 
-use crate::system::System;
+use crate::system::{Built, System};
 
 /// Seeds of the fleet's keys: root 1, 2, 3 (two sign); release 10; rollout 20; operator 30.
 pub const RELEASE: u8 = 10;
@@ -48,6 +50,10 @@ pub struct Fleet {
     /// Releases so far.
     pub releases: BTreeMap<ReleaseId, ObjectRef>,
     objects: HashMap<StorePath, ObjectRef>,
+    /// Releases offer patches against this, too.
+    pub against: Option<System>,
+    /// Changes the bytes of patches before they are published.
+    pub twist: Option<fn(&mut Vec<u8>)>,
     counter: u64,
 }
 
@@ -77,7 +83,8 @@ impl Fleet {
         Repository::open(dir.path()).unwrap();
         fs::write(dir.path().join("metadata/1.root.json"), &root).unwrap();
         let (releases, objects) = (BTreeMap::new(), HashMap::new());
-        Self { dir, root, content, now, releases, objects, counter: 0 }
+        let (against, twist) = (None, None);
+        Self { dir, root, content, now, releases, objects, against, twist, counter: 0 }
     }
 
     /// The repository's folder.
@@ -113,19 +120,21 @@ impl Fleet {
     /// One host's share of a release, its objects in place.
     pub fn share(&mut self, system: &System, data: &HostData, key: PublicKey) -> HostRelease {
         let repository = self.repository();
-        let mut offers = BTreeMap::new();
+        let mut objects = Vec::new();
         for built in &system.paths {
             let path = &built.info.path;
             let known = self.objects.get(path).cloned();
             let object = known.unwrap_or_else(|| repository.add_nar(built.nar.as_slice()).unwrap());
             self.objects.insert(path.clone(), object.clone());
-            offers.insert(path.clone(), vec![Offer::Full { object }]);
+            let patch = self.against.as_ref().and_then(|old| patch(old, built, self.twist));
+            objects.push(Packed { path: path.clone(), object, patch });
         }
+        let delivery = packed(&repository, &objects);
         let paths = system.paths.iter().map(|b| b.info.clone()).collect();
         HostRelease {
             system: system.path().clone(),
             closure: repository.add_document(&Closure { format: FORMAT, paths }).unwrap(),
-            delivery: repository.add_document(&Delivery { format: FORMAT, offers }).unwrap(),
+            delivery: repository.add_document(&delivery).unwrap(),
             data: repository.add_document(data).unwrap(),
             key: Some(key),
             fresh_days: 30,
@@ -192,6 +201,64 @@ impl Fleet {
     }
 }
 
+/// A path with what it can be made from.
+struct Packed {
+    path: StorePath,
+    object: ObjectRef,
+    patch: Option<(Vec<u8>, Vec<Base>)>,
+}
+
+/// A delivery of patches and full objects that stand in a pack, in this order.
+fn packed(repository: &Repository, objects: &[Packed]) -> Delivery {
+    let mut pieces: Vec<Vec<u8>> = Vec::new();
+    for packed in objects {
+        pieces.extend(packed.patch.iter().map(|(bytes, _)| bytes.clone()));
+        pieces.push(fs::read(repository.object_path(&packed.object.id)).unwrap());
+    }
+    let (pack, offsets) = repository.add_pack(pieces.iter().map(|p| Ok(p.as_slice()))).unwrap();
+    let mut places = offsets.into_iter().map(|offset| Some(Place { pack: 0, offset }));
+    let mut offers = BTreeMap::new();
+    for Packed { path, object, patch } in objects {
+        let mut ways = Vec::new();
+        if let Some((bytes, bases)) = patch {
+            let object = ObjectRef { id: ObjectId::of(bytes), size: bytes.len() as u64 };
+            ways.push(Offer::Patch { object, bases: bases.clone(), at: places.next().unwrap() });
+        }
+        ways.push(Offer::Full { object: object.clone(), at: places.next().unwrap() });
+        offers.insert(path.clone(), ways);
+    }
+    Delivery { format: FORMAT, packs: vec![pack], offers }
+}
+
+/// A patch for a path that a system has not, against the paths of that system.
+fn patch(
+    old: &System,
+    new: &Built,
+    twist: Option<fn(&mut Vec<u8>)>,
+) -> Option<(Vec<u8>, Vec<Base>)> {
+    if old.paths.iter().any(|p| p.info.path == new.info.path) {
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let target = new.restore(dir.path());
+    let olds: Vec<(&PathInfo, PathBuf)> =
+        old.paths.iter().map(|p| (&p.info, p.restore(dir.path()))).collect();
+    let library =
+        Library::new(olds.iter().map(|(info, dir)| Source { info, dir: dir.as_path() })).unwrap();
+    let mut bytes = Vec::new();
+    let source = Source { info: &new.info, dir: &target };
+    let made = patch::make(&source, &library, dir.path(), &mut bytes).unwrap()?;
+    let base = |path: &StorePath| {
+        let info = olds.iter().find(|(info, _)| info.path == *path).unwrap().0;
+        Base { path: path.clone(), nar_hash: info.nar_hash }
+    };
+    let bases = made.bases.iter().map(base).collect();
+    if let Some(twist) = twist {
+        twist(&mut bytes);
+    }
+    Some((bytes, bases))
+}
+
 /// Host data with one app config, and a check that `/etc/site` is there.
 pub fn data(host: &HostName, config: &str) -> HostData {
     let check = Check {
@@ -210,6 +277,7 @@ pub fn data(host: &HostName, config: &str) -> HostData {
         configs: BTreeMap::from([("settings".into(), file)]),
         access: BTreeMap::new(),
         sealed: None,
+        budget: None,
     }
 }
 

@@ -28,6 +28,14 @@ pub fn key() -> SecretKey {
     SecretKey::from_seed(&[99; 32])
 }
 
+/// That key as OpenSSH keeps it.
+pub fn key_file(comment: &str) -> String {
+    let private = Ed25519PrivateKey::from_bytes(&[99; 32]);
+    let public = ssh_key::public::Ed25519PublicKey(*key().public().as_bytes());
+    let pair = KeypairData::Ed25519(Ed25519Keypair { public, private });
+    PrivateKey::new(pair, comment).unwrap().to_openssh(LineEnding::LF).unwrap().to_string()
+}
+
 impl Host {
     /// A fresh host named `name`; `agent` is the program to run on it.
     pub fn new(name: &str, agent: &str, fleet: &Fleet, server: &Server) -> Self {
@@ -36,11 +44,7 @@ impl Host {
             fs::create_dir_all(host.path(folder)).unwrap();
         }
         fs::write(host.path("etc/afield/root.json"), &fleet.root).unwrap();
-        let private = Ed25519PrivateKey::from_bytes(&[99; 32]);
-        let public = ssh_key::public::Ed25519PublicKey(*key().public().as_bytes());
-        let pair = KeypairData::Ed25519(Ed25519Keypair { public, private });
-        let pem = PrivateKey::new(pair, name).unwrap().to_openssh(LineEnding::LF).unwrap();
-        fs::write(host.path("etc/ssh/ssh_host_ed25519_key"), pem.as_bytes()).unwrap();
+        fs::write(host.path("etc/ssh/ssh_host_ed25519_key"), key_file(name)).unwrap();
         let config = format!(
             "host = \"{name}\"\nfleet = \"field\"\nrepositories = [\"{url}\"]\nhub = \"{url}\"\n\
              root = \"{root}\"\nheartbeat = \"0s\"\nactivation-timeout = \"2s\"\n",

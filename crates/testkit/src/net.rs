@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+/// How often a condition is looked at.
+pub const LOOK: Duration = Duration::from_millis(20);
+
 /// Asks until `done` says yes; panics with `what` if it has not within `within`.
 pub fn wait_for(what: &str, within: Duration, mut done: impl FnMut() -> bool) {
     let until = Instant::now() + within;
     while !done() {
         assert!(Instant::now() < until, "{what}: not within {within:?}");
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(LOOK);
     }
 }
 
@@ -38,7 +41,8 @@ impl Net {
         net
     }
 
-    fn path(&self) -> String {
+    /// Where the kernel shows it; `nsenter --net=` takes that.
+    pub fn path(&self) -> String {
         format!("/proc/{}/ns/net", self.holder.id())
     }
 

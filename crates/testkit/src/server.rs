@@ -40,6 +40,8 @@ pub struct Request {
     pub path: String,
     /// First byte asked for.
     pub from: u64,
+    /// The byte behind the last one that was asked for, if it is not the file's end.
+    pub to: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -63,12 +65,11 @@ pub struct Server {
 impl Server {
     /// Serves a folder.
     pub fn start(folder: &Path) -> Self {
-        Self::start_at(folder, "127.0.0.1")
+        Self::on(TcpListener::bind("127.0.0.1:0").unwrap(), folder)
     }
 
-    /// Serves a folder at an address of the network that this is called in.
-    pub fn start_at(folder: &Path, ip: &str) -> Self {
-        let listener = TcpListener::bind((ip, 0)).unwrap();
+    /// Serves a folder there, in whichever network that is.
+    pub fn on(listener: TcpListener, folder: &Path) -> Self {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Mutex::new(Shared::default()));
         let (folder, for_thread) = (folder.to_owned(), Arc::clone(&shared));
@@ -137,7 +138,7 @@ fn serve(stream: &TcpStream, folder: &Path, shared: &Mutex<Shared>) -> std::io::
         let mut words = line.split(' ');
         let method = words.next().unwrap_or_default().to_owned();
         let path = words.next().unwrap_or_default().trim_start_matches('/').to_owned();
-        let (mut from, mut length) = (0, 0);
+        let (mut from, mut to, mut length) = (0, None, 0);
         loop {
             let mut header = String::new();
             reader.read_line(&mut header)?;
@@ -146,19 +147,21 @@ fn serve(stream: &TcpStream, folder: &Path, shared: &Mutex<Shared>) -> std::io::
                 break;
             }
             if let Some(range) = header.strip_prefix("range: bytes=") {
-                from = range.trim_end_matches('-').parse().unwrap();
+                let (first, last) = range.split_once('-').unwrap();
+                from = first.parse().unwrap();
+                to = (!last.is_empty()).then(|| last.parse::<u64>().unwrap() + 1);
             }
             if let Some(n) = header.strip_prefix("content-length: ") {
                 length = n.parse().unwrap();
             }
         }
-        let request = Request { method: method.clone(), path: path.clone(), from };
+        let request = Request { method: method.clone(), path: path.clone(), from, to };
         shared.lock().unwrap().requests.push(request);
         if method == "POST" {
             let mut body = vec![0; length];
             reader.read_exact(&mut body)?;
             take_reports(stream, shared, &body)?;
-        } else if !send(stream, folder, shared, &path, from)? {
+        } else if !send(stream, folder, shared, &path, from, to)? {
             return stream.shutdown(std::net::Shutdown::Both);
         }
     }
@@ -171,10 +174,11 @@ fn send(
     shared: &Mutex<Shared>,
     path: &str,
     from: u64,
+    to: Option<u64>,
 ) -> std::io::Result<bool> {
     let file: PathBuf = folder.join(path);
     let mut bytes = std::fs::read(file).ok();
-    let (mut cut, mut from) = (None, from);
+    let (mut cut, mut from, mut to) = (None, from, to);
     {
         let lies = &mut shared.lock().unwrap().lies;
         match lies.iter_mut().find(|(name, _)| path.contains(name.as_str())).map(|(_, l)| l) {
@@ -184,7 +188,7 @@ fn send(
             }
             Some(Lie::Content(lie)) => bytes = Some(lie.clone()),
             Some(Lie::Gone) => bytes = None,
-            Some(Lie::IgnoresRange) => from = 0,
+            Some(Lie::IgnoresRange) => (from, to) = (0, None),
             Some(Lie::Endless) => {
                 let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
                 stream.write_all(head)?;
@@ -204,16 +208,17 @@ fn send(
         stream.write_all(head)?;
         return Ok(true);
     }
-    let head = match from {
-        0 => format!("HTTP/1.1 200 OK\r\ncontent-length: {total}\r\n\r\n"),
+    let end = to.unwrap_or(total).min(total);
+    let head = match (from, to) {
+        (0, None) => format!("HTTP/1.1 200 OK\r\ncontent-length: {total}\r\n\r\n"),
         _ => format!(
             "HTTP/1.1 206 Partial Content\r\ncontent-length: {}\r\ncontent-range: bytes {from}-{}/{total}\r\n\r\n",
-            total - from,
-            total - 1
+            end - from,
+            end - 1
         ),
     };
     stream.write_all(head.as_bytes())?;
-    let rest = &bytes[usize::try_from(from).unwrap()..];
+    let rest = &bytes[usize::try_from(from).unwrap()..usize::try_from(end).unwrap()];
     let sent = cut.map_or(rest.len(), |c| rest.len().min(usize::try_from(c).unwrap()));
     stream.write_all(&rest[..sent])?;
     Ok(cut.is_none())

@@ -1,9 +1,10 @@
 //! Systems without nixpkgs: a busybox, and a toplevel with the contract of `switch-to-configuration`.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use afield_core::ids::{NarHash, StorePath};
 use afield_core::release::PathInfo;
@@ -39,6 +40,16 @@ impl Built {
         let path = store_path(name, nar_hash.hex().as_bytes());
         let info = PathInfo { path, nar_hash, nar_size: nar.len() as u64, references };
         Self { info, nar }
+    }
+
+    /// Puts the content into a folder; returns where it is.
+    pub fn restore(&self, folder: &Path) -> PathBuf {
+        let place = folder.join(self.info.path.base_name());
+        let mut command = Command::new("nix-store");
+        let mut child = command.arg("--restore").arg(&place).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(&self.nar).unwrap();
+        assert!(child.wait().unwrap().success());
+        place
     }
 }
 

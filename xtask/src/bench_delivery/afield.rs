@@ -123,13 +123,17 @@ fn finish(work: &Path, old: &Generation, info: &PathInfo, made: Made) -> anyhow:
             let bases = infos.iter().map(base).collect();
             Ok(Packed {
                 bytes: object.size,
-                offer: Offer::Patch { object, bases },
+                offer: Offer::Patch { object, bases, at: None },
                 applied: Some(applied),
             })
         }
         (_, object) => {
             let object = object.map_or_else(full, Ok)?;
-            Ok(Packed { bytes: object.size, offer: Offer::Full { object }, applied: None })
+            Ok(Packed {
+                bytes: object.size,
+                offer: Offer::Full { object, at: None },
+                applied: None,
+            })
         }
     }
 }
@@ -165,12 +169,12 @@ fn documents(new: &Generation, wanted: &[&PathInfo], packed: &[Packed]) -> anyho
             if matches!(p.offer, Offer::Patch { .. }) {
                 let id = ObjectId::of(info.path.as_str().as_bytes());
                 let size = info.nar_size / 3;
-                all.push(Offer::Full { object: ObjectRef { id, size } });
+                all.push(Offer::Full { object: ObjectRef { id, size }, at: None });
             }
             (info.path.clone(), all)
         })
         .collect();
-    let delivery = Delivery { format: FORMAT, offers };
+    let delivery = Delivery { format: FORMAT, packs: Vec::new(), offers };
     let closure = object::pack_document(&closure)?.0.size;
     Ok(closure + object::pack_document(&delivery)?.0.size)
 }

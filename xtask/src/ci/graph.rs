@@ -19,6 +19,9 @@ const ALLOWED: &[(&str, &str)] = &[
     ("afield-cli", "afield-store"),
     ("afield-testkit", "afield-core"),
     ("afield-testkit", "afield-store"),
+    // Tests on real machines: nothing depends on it.
+    ("afield-vm", "afield-core"),
+    ("afield-vm", "afield-testkit"),
     // The Nix tests compare the modules with what core resolves.
     ("xtask", "afield-core"),
     // The bench of delivery makes and applies patches.

@@ -2,6 +2,8 @@
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part")]
 
 use afield_core::ids::ReleaseId;
+use afield_core::release::Delivery;
+use afield_store::trust;
 use afield_testkit::fleet::Fleet;
 use afield_testkit::host::{Host, key};
 use afield_testkit::server::Server;
@@ -33,6 +35,23 @@ impl Bed {
         let release = self.fleet.release(&[("clinic", key().public())], &system, config);
         self.fleet.assign("clinic", release);
         (release, system.path().to_string())
+    }
+
+    /// The same as a patch against the system "one".
+    pub fn offer_patched(&mut self, text: &str, contract: Contract, config: &str) {
+        self.fleet.against = Some(System::new("one", Contract::Honest));
+        self.offer(text, contract, config);
+        self.fleet.against = None;
+    }
+
+    /// How a release travels to the host.
+    pub fn delivery(&self, release: ReleaseId) -> Delivery {
+        let metadata = self.fleet.path().join("metadata");
+        let trusted = trust::load(&metadata, &self.fleet.root, None).unwrap();
+        let repository = self.fleet.repository();
+        let manifest = repository.manifest(&trusted, release).unwrap();
+        let share = &manifest.hosts[&"clinic".parse().unwrap()];
+        repository.document(&share.delivery).unwrap()
     }
 
     /// A host that runs release 1.

@@ -2,6 +2,7 @@
 
 mod init;
 mod rotate;
+mod staged;
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use afield_store::files;
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure, Outcome};
@@ -35,16 +36,20 @@ enum KeysCommand {
     Rotate(rotate::RotateArgs),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 enum Role {
     /// The first root key
     #[value(name = "root-1")]
+    #[serde(rename = "root-1")]
     Root1,
     /// The second root key
     #[value(name = "root-2")]
+    #[serde(rename = "root-2")]
     Root2,
     /// The third root key
     #[value(name = "root-3")]
+    #[serde(rename = "root-3")]
     Root3,
     /// Signs releases
     Release,
@@ -56,6 +61,8 @@ enum Role {
     Expiry,
 }
 
+/// The folder beside the keys, while one of them is being replaced.
+pub const ROTATION: &str = "rotation";
 const ROOTS: [Role; 3] = [Role::Root1, Role::Root2, Role::Root3];
 
 impl Role {

@@ -1,11 +1,12 @@
 //! `afield release`: builds all hosts and publishes one signed release.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use afield_core::host_data::{self, HostData};
 use afield_core::ids::{HostName, ReleaseId, StorePath};
 use afield_core::release::{Closure, FORMAT, HostRelease, Manifest, Wave};
+use afield_core::span::Span;
 use afield_core::status::bytes;
 use anyhow::Context as _;
 use clap::Args;
@@ -16,12 +17,13 @@ use super::build::{Built, FailedHost, build_all, failed_hosts, print_failed};
 use super::repository;
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure, Outcome};
-use crate::fleet::{self, Declared, Project, Told};
+use crate::fleet::{self, Declared, Project};
 use crate::nix::NixError;
 use crate::nix::closure::Facts;
 use crate::release::diff::{HostChange, Side};
-use crate::release::pack::{self, Packed};
+use crate::release::pack::Packed;
 use crate::release::published::{Published, check_repository, lock};
+use crate::release::write::{Cost, Ingredients, Patching, write};
 use crate::root::in_days;
 use crate::table::{Tone, cell, render};
 
@@ -49,6 +51,12 @@ pub struct ReleaseArgs {
     /// Publish although some hosts do not build; they are left out and stay as they are
     #[arg(long, conflicts_with = "like")]
     without_failed: bool,
+    /// Make patches against these releases, instead of what hosts told the hub they run
+    #[arg(long, value_name = "RELEASE", num_args = 1.., conflicts_with = "like")]
+    against: Vec<ReleaseId>,
+    /// Begin no patch after this time (30s, 20m, 2h); full objects serve for the rest, and the next release goes on
+    #[arg(long, value_name = "TIME", conflicts_with = "like")]
+    patch_budget: Option<Span>,
     /// Build, and say what would change on each host; publish nothing
     #[arg(long)]
     dry_run: bool,
@@ -145,6 +153,9 @@ struct HostReport {
     system: StorePath,
     #[serde(flatten)]
     change: HostChange,
+    /// What it fetches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<Cost>,
 }
 
 /// A new release with the systems of an old one.
@@ -214,13 +225,19 @@ fn make(
         changes.insert(host.clone(), (system.clone(), change));
         closures.insert(host.clone(), (system.clone(), closure));
     }
+    let mut costs = BTreeMap::new();
     let (hosts, packed) = match args.dry_run {
         true => (BTreeMap::new(), None),
         false => {
             let ingredients =
                 Ingredients { closures: &closures, data: &data, told: &declared.hosts };
-            let (hosts, packed) = write(project, published, &facts, &ingredients)?;
-            (hosts, Some(packed))
+            let patching = Patching {
+                against: args.against.clone(),
+                budget: args.patch_budget.map(Span::duration),
+            };
+            let written = write(project, published, &facts, &ingredients, &patching)?;
+            costs = written.costs;
+            (written.hosts, Some(written.packed))
         }
     };
     let waves = declared.waves.clone();
@@ -228,6 +245,11 @@ fn make(
     let mut report = finish(args, project, published, manifest, changes)?;
     report.failed = failed;
     report.packed = packed;
+    for (host, cost) in costs {
+        if let Some(host) = report.hosts.get_mut(&host) {
+            host.cost = Some(cost);
+        }
+    }
     report.notes = notes(&declared, &built);
     Ok(report)
 }
@@ -258,6 +280,7 @@ fn all_data(
             configs: told.configs.clone(),
             access: told.access.clone(),
             sealed: told.sealed.clone(),
+            budget: project.settings.budget_of(host),
         };
         let valid = data.validate(host);
         valid.map_err(|e| {
@@ -266,41 +289,6 @@ fn all_data(
         all.insert(host.clone(), data);
     }
     Ok(all)
-}
-
-/// What documents are made from.
-struct Ingredients<'a> {
-    closures: &'a BTreeMap<HostName, (StorePath, Closure)>,
-    data: &'a BTreeMap<HostName, HostData>,
-    told: &'a BTreeMap<HostName, Told>,
-}
-
-/// Puts objects and documents into the repository. Nobody looks at them before the manifest is published.
-fn write(
-    project: &Project,
-    published: &Published,
-    facts: &Facts,
-    from: &Ingredients<'_>,
-) -> Result<(BTreeMap<HostName, HostRelease>, Packed), Failure> {
-    let paths: Vec<_> = facts.paths().cloned().collect();
-    let wanted: BTreeSet<_> = paths.iter().map(|p| p.nar_hash).collect();
-    let mut objects = published.objects(&wanted);
-    let packed = pack::archives(&published.repository, &paths, &mut objects)?;
-    let mut hosts = BTreeMap::new();
-    for (host, (system, closure)) in from.closures {
-        let told = from.told.get(host);
-        let data = from.data.get(host).with_context(|| format!("no host data for {host}"))?;
-        let release = HostRelease {
-            system: system.clone(),
-            closure: published.repository.add_document(closure)?,
-            delivery: published.repository.add_document(&pack::delivery(closure, &objects)?)?,
-            data: published.repository.add_document(data)?,
-            key: told.and_then(|t| t.key),
-            fresh_days: project.settings.assignment_days(host),
-        };
-        hosts.insert(host.clone(), release);
-    }
-    Ok((hosts, packed))
 }
 
 /// A manifest whose waves have only hosts that are in it: a wave must not wait for others.
@@ -347,7 +335,7 @@ fn finish(
         compared_with: newest.map(|m| m.release),
         expires,
         hosts: hosts
-            .map(|(host, (system, change))| (host, HostReport { system, change }))
+            .map(|(host, (system, change))| (host, HostReport { system, change, cost: None }))
             .collect(),
         left_out,
         failed: BTreeMap::new(),
@@ -375,6 +363,19 @@ fn notes(declared: &Declared, built: &Built) -> Vec<String> {
     notes
 }
 
+/// What a host fetches, in words.
+fn sent(cost: &Cost) -> String {
+    if cost.full == 0 {
+        return String::new();
+    }
+    let (objects, full) = (bytes(cost.objects), bytes(cost.full));
+    match (cost.known, cost.objects < cost.full) {
+        (true, true) => format!("{objects} instead of {full}"),
+        (true, false) => full,
+        (false, _) => format!("{full}, if it has nothing"),
+    }
+}
+
 fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
     let color = context.out.color();
     let rows = report.hosts.iter().map(|(host, host_report)| {
@@ -382,14 +383,15 @@ fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
             true => Tone::Dim,
             false => Tone::Plain,
         };
-        vec![cell(host.as_str()), cell(host_report.change.words()).tone(tone)]
+        let sent = host_report.cost.as_ref().map_or(String::new(), sent);
+        vec![cell(host.as_str()), cell(host_report.change.words()).tone(tone), cell(&sent)]
     });
     let rows: Vec<_> = rows.collect();
     let heading = match report.compared_with {
         Some(before) => format!("what changes since release {before}"),
         None => "what is new".to_owned(),
     };
-    context.out.text(&render(&["host", &heading], &rows, color))?;
+    context.out.text(&render(&["host", &heading, "to fetch"], &rows, color))?;
     print_failed(&report.failed, context)?;
     for host in &report.left_out {
         context.out.line(&format!("{host} is left out: it stays as it is"))?;
@@ -401,6 +403,14 @@ fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
     if let Some(packed) = &report.packed {
         let (n, size, unpacked) = (packed.objects, bytes(packed.bytes), bytes(packed.unpacked));
         context.out.line(&format!("packed {n} new objects: {size} ({unpacked} unpacked)"))?;
+        if packed.patches > 0 {
+            let (n, size, against) = (packed.patches, bytes(packed.patch_bytes), &packed.against);
+            context.out.line(&format!("made {n} new patches: {size}, against {against}"))?;
+        }
+        if packed.patches_late > 0 {
+            let n = packed.patches_late;
+            context.out.line(&format!("note: {n} paths got no patch in the time given"))?;
+        }
     }
     let line = match (report.dry_run, report.like) {
         (true, _) => format!("this would be release {release}; nothing was published"),

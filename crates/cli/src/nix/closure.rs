@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::process::{Child, ChildStdout, Stdio};
 
-use afield_core::ids::{NarHash, StorePath};
+use afield_core::ids::StorePath;
 use afield_core::release::{Closure, FORMAT, PathInfo};
-use data_encoding::HEXLOWER_PERMISSIVE;
+use afield_store::registration::registrations;
 
 use super::reason::Reason;
 use super::{NixError, nix, print, program, start_error};
@@ -37,9 +37,9 @@ impl Facts {
             command.arg("--dump-db");
             command.args(batch.iter().map(StorePath::as_str));
             let text = print(&mut command, "reading Nix's database")?;
-            for info in registrations(&text)? {
-                facts.insert(info.path.clone(), info);
-            }
+            let infos = registrations(&text)
+                .map_err(|line| NixError::answer("reading Nix's database", &line))?;
+            facts.extend(infos.into_iter().map(|info| (info.path.clone(), info)));
         }
         Ok(Facts(facts))
     }
@@ -77,39 +77,6 @@ impl Facts {
 
 fn path(what: &str, line: &str) -> Result<StorePath, NixError> {
     line.parse().map_err(|_| NixError::answer(what, line))
-}
-
-/// The text of `nix-store --dump-db`: a registration is the lines path, SHA-256 of the NAR in hex, its length,
-/// the deriver or nothing, the number of references, and the references.
-fn registrations(text: &str) -> Result<Vec<PathInfo>, NixError> {
-    const WHAT: &str = "reading Nix's database";
-    let mut lines = text.lines();
-    let mut infos = Vec::new();
-    while let Some(first) = lines.next() {
-        let mut next = || lines.next().ok_or_else(|| NixError::answer(WHAT, first));
-        let wrong = |line: &str| NixError::answer(WHAT, line);
-        let hash = next()?;
-        let bytes = HEXLOWER_PERMISSIVE.decode(hash.as_bytes());
-        let bytes: [u8; 32] =
-            bytes.ok().and_then(|b| b.try_into().ok()).ok_or_else(|| wrong(hash))?;
-        let size = next()?;
-        let nar_size = size.parse().map_err(|_| wrong(size))?;
-        let _deriver = next()?;
-        let count = next()?;
-        let count: usize = count.parse().map_err(|_| wrong(count))?;
-        let mut references = Vec::new();
-        for _ in 0..count {
-            references.push(path(WHAT, next()?)?);
-        }
-        references.sort();
-        infos.push(PathInfo {
-            path: path(WHAT, first)?,
-            nar_hash: NarHash::from_bytes(bytes),
-            nar_size,
-            references,
-        });
-    }
-    Ok(infos)
 }
 
 /// A store path's content, streamed as a NAR. Read to its end, then ask [`Nar::finish`] whether it was all.
@@ -194,14 +161,5 @@ mod tests {
         let names: String = closure.paths.iter().map(|p| p.path.name()).collect();
         assert_eq!(names, "dbca");
         assert_eq!(closure.paths[3].references.len(), 3);
-    }
-
-    #[test]
-    fn half_a_registration_is_refused() {
-        let whole = registration('a', &['b']);
-        for end in [whole.len() - 46, whole.len() - 90, 60] {
-            assert!(registrations(&whole[..end]).is_err(), "{:?}", &whole[..end]);
-        }
-        assert!(registrations(&whole.replace("120", "-1")).is_err());
     }
 }

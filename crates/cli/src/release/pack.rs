@@ -1,21 +1,22 @@
-//! Packs what the repository lacks: store paths as full objects, and the documents of each host.
+//! Packs what the repository lacks: store paths as full objects.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use afield_core::ids::{NarHash, StorePath};
-use afield_core::release::{Closure, Delivery, FORMAT, ObjectRef, Offer, PathInfo};
+use afield_core::ids::NarHash;
+use afield_core::release::{ObjectRef, PathInfo};
 use afield_store::repository::Repository;
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
+use super::stock::{Kept, Stock};
 use crate::nix::closure::Nar;
 use crate::nix::{parallel, processors};
 use crate::progress::Progress;
 
 /// What was packed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Packed {
     /// New objects.
     pub objects: u64,
@@ -23,17 +24,25 @@ pub struct Packed {
     pub bytes: u64,
     /// Length of the archives in them, bytes.
     pub unpacked: u64,
+    /// New patches.
+    pub patches: u64,
+    /// Their length.
+    pub patch_bytes: u64,
+    /// Paths that got none because the time was up.
+    pub patches_late: u64,
+    /// What patches are made against, in a sentence.
+    pub against: String,
 }
 
-/// Packs those archives that `objects` does not have yet, a few at once, and adds them to it.
+/// Packs those archives that `stock` does not have yet, a few at once, and adds them to it.
 pub fn archives(
     repository: &Repository,
     paths: &[PathInfo],
-    objects: &mut BTreeMap<NarHash, ObjectRef>,
+    stock: &mut Stock,
 ) -> anyhow::Result<Packed> {
     let mut seen = BTreeSet::new();
     let lacking =
-        paths.iter().filter(|p| !objects.contains_key(&p.nar_hash) && seen.insert(p.nar_hash));
+        paths.iter().filter(|p| !stock.full.contains_key(&p.nar_hash) && seen.insert(p.nar_hash));
     let mut missing: Vec<&PathInfo> = lacking.collect();
     // The largest first, so that no processor is left waiting for a large one at the end.
     missing.sort_by_key(|p| std::cmp::Reverse(p.nar_size));
@@ -55,10 +64,11 @@ pub fn archives(
     });
     for (info, object) in missing.iter().zip(results) {
         if let Some(object) = object? {
-            objects.insert(info.nar_hash, object);
+            stock.full.insert(info.nar_hash, Kept { object, slice: None });
         }
     }
-    Ok(Packed { objects: missing.len() as u64, bytes: bytes.into_inner(), unpacked })
+    let (objects, bytes) = (missing.len() as u64, bytes.into_inner());
+    Ok(Packed { objects, bytes, unpacked, ..Packed::default() })
 }
 
 /// Packs one store path, and proves that it is what Nix's database says.
@@ -95,20 +105,4 @@ impl Read for Hashing<'_> {
         self.progress.add(n as u64);
         Ok(n)
     }
-}
-
-/// How the paths of a closure travel.
-pub fn delivery(
-    closure: &Closure,
-    objects: &BTreeMap<NarHash, ObjectRef>,
-) -> anyhow::Result<Delivery> {
-    let offer = |info: &PathInfo| -> anyhow::Result<(StorePath, Vec<Offer>)> {
-        let object = objects.get(&info.nar_hash);
-        let object = object.with_context(|| format!("{} was not packed", info.path))?.clone();
-        Ok((info.path.clone(), vec![Offer::Full { object }]))
-    };
-    Ok(Delivery {
-        format: FORMAT,
-        offers: closure.paths.iter().map(offer).collect::<Result<_, _>>()?,
-    })
 }

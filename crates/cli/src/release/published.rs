@@ -1,11 +1,11 @@
 //! What the repository offers already.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use afield_core::ids::{NarHash, ReleaseId};
-use afield_core::release::{Closure, Delivery, Manifest, ObjectRef};
+use afield_core::release::{Manifest, ObjectRef};
 use afield_core::signed::SecretKey;
 use afield_store::keys::read_seed;
 use afield_store::repository::{Repository, RepositoryError};
@@ -13,6 +13,8 @@ use afield_store::trust::{self, Trusted};
 use anyhow::Context as _;
 use jiff::Timestamp;
 
+use super::stock::Stock;
+use crate::commands::keys::ROTATION;
 use crate::exit::Failure;
 use crate::fleet::Project;
 use crate::root::{newest_root, read_trust_root};
@@ -76,42 +78,22 @@ impl Published {
         }
     }
 
-    /// Full objects that are in the repository already, by the archive that they hold; as far as they are `wanted`.
-    pub fn objects(&self, wanted: &BTreeSet<NarHash>) -> BTreeMap<NarHash, ObjectRef> {
-        let mut found = BTreeMap::new();
-        let Some(trusted) = &self.trusted else {
-            return found;
-        };
-        let mut read = BTreeSet::new();
-        for release in trusted.releases.keys().rev().take(LOOKED_THROUGH) {
-            // What cannot be read is not offered again; packing anew puts it back.
-            let Ok(manifest) = self.repository.manifest(trusted, *release) else {
-                continue;
-            };
-            for host in manifest.hosts.values() {
-                if found.len() == wanted.len() {
-                    return found;
-                }
-                if read.insert(host.delivery.id) {
-                    let closure = self.repository.document::<Closure>(&host.closure);
-                    let delivery = self.repository.document::<Delivery>(&host.delivery);
-                    let (Ok(closure), Ok(delivery)) = (closure, delivery) else {
-                        continue;
-                    };
-                    let wanted = closure.paths.iter().filter(|p| wanted.contains(&p.nar_hash));
-                    let offered =
-                        wanted.filter_map(|p| Some((p.nar_hash, delivery.full(&p.path).ok()?)));
-                    let there = offered.filter(|(_, object)| self.has(object));
-                    found.extend(there.map(|(hash, object)| (hash, object.clone())));
-                }
-            }
-        }
-        found
+    /// Every release that the metadata names.
+    pub fn releases(&self) -> impl DoubleEndedIterator<Item = ReleaseId> {
+        self.trusted.iter().flat_map(|trusted| trusted.releases.keys().copied())
     }
 
-    fn has(&self, object: &ObjectRef) -> bool {
-        let path = self.repository.object_path(&object.id);
-        fs::metadata(path).is_ok_and(|m| m.len() == object.size)
+    /// Objects that are in the repository already, as far as archives are `wanted`.
+    pub fn stock(&self, wanted: &BTreeSet<NarHash>) -> Stock {
+        let mut stock = Stock::default();
+        let mut read = BTreeSet::new();
+        for release in self.releases().rev().take(LOOKED_THROUGH) {
+            let Ok(manifest) = self.manifest(release) else { continue };
+            for host in manifest.hosts.values().filter(|host| read.insert(host.delivery.id)) {
+                stock.learn(&self.repository, host, wanted);
+            }
+        }
+        stock
     }
 
     /// Publishes a manifest: from now on hosts may take the release, once it is assigned to them.
@@ -185,6 +167,10 @@ fn release_seed(
     metadata: &Path,
     root: &[u8],
 ) -> Result<[u8; 32], Failure> {
+    if keys.join(ROTATION).exists() {
+        return Err(Failure::refused("a key is being replaced, and that was cut off")
+            .hint("finish it with afield keys rotate --keys DIR ROLE, any role"));
+    }
     let (content, _) = newest_root(metadata, root)?;
     if content.expires <= Timestamp::now() {
         let day = content.expires.strftime("%F");

@@ -118,16 +118,24 @@ impl Field {
 
     /// Runs `afield` in the fleet's folder, with nothing of the environment but what it needs.
     pub fn run(&self, args: &[&str]) -> Ran {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_afield"));
-        self.prepare(&mut command).args(args);
-        finish(&mut command)
+        self.run_with(args, &[])
     }
 
-    /// The same with more in the environment.
-    pub fn run_with(&self, args: &[&str], environment: &[(&str, String)]) -> Ran {
+    /// The same, with these variables.
+    pub fn run_with(&self, args: &[&str], set: &[(&str, &str)]) -> Ran {
+        finish(&mut self.afield(args, set))
+    }
+
+    /// The same, for a command that a fault point ends.
+    pub fn killed(&self, args: &[&str], set: &[(&str, &str)]) {
+        let output = self.afield(args, set).output().unwrap();
+        assert_eq!(output.status.code(), None, "{set:?} was not passed, or not deadly: {output:?}");
+    }
+
+    fn afield(&self, args: &[&str], set: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_afield"));
-        self.prepare(&mut command).args(args).envs(environment.iter().cloned());
-        finish(&mut command)
+        self.prepare(&mut command).args(args).envs(set.iter().copied());
+        command
     }
 
     /// Runs a program of Nix on the fleet's store.

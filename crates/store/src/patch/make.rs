@@ -17,7 +17,8 @@ use super::plan::{MAX_OPS, Plan};
 use super::program::{Foresight, Image};
 use super::tree::{Cache, Entry, Tree, changed};
 use super::{CHUNK, PatchError, Source, Tape, chunks, expect, header, walk};
-use choice::{Choice, pairs, stem};
+pub use choice::stem;
+use choice::{Choice, pairs};
 use planner::Planner;
 use reading::Reading;
 

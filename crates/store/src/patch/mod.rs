@@ -41,10 +41,12 @@ use plan::{Plan, Section};
 use program::Foresight;
 use tree::Tree;
 
-pub use make::{Library, Made, make};
+pub use make::{Library, Made, make, stem};
 
 /// The first bytes of a patch; the last one is the format's version.
 const MAGIC: [u8; 8] = *b"AFPATCH\x01";
+/// Version of the format that is written.
+pub const FORMAT: u8 = MAGIC[7];
 /// A patch has at most this many bases.
 pub const MAX_BASES: usize = 8;
 /// Bytes that are handled at once.

@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use afield_core::ids::ReleaseId;
 use afield_core::release::ObjectRef;
 use afield_core::signed::{PublicKey, SecretKey};
-use afield_store::files;
-use afield_store::keys::{read_seed, write_seed};
+use afield_store::keys::read_seed;
 use afield_store::trust::{self, RootContent};
 use anyhow::{Context as _, anyhow};
 use clap::Args;
 use jiff::Timestamp;
 
+use super::staged::{Draft, Staged};
 use super::{KeysReport, ROOTS, Role, new_seed, tell, write};
 use crate::context::Context;
-use crate::exit::{CommandResult, Failure};
+use crate::exit::{CommandResult, Failure, Outcome};
 use crate::fleet::Project;
 use crate::release::published::{check_repository, lock};
 use crate::root::{in_days, newest_root, read_trust_root};
@@ -26,6 +26,7 @@ use crate::root::{in_days, newest_root, read_trust_root};
 #[command(
     after_help = "Makes the new key and the next version of root metadata, signed with two root keys, and puts it into the \
 repository; hosts follow at their next check-in. The old key file stays beside the new one as ROLE.replaced-N.pem. \
+A replacement that was cut off is finished by the next call. \
 A root key that is lost is replaced with the two others.\n\n\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused.\n\n  \
 afield keys rotate --keys keys release\n  \
@@ -62,6 +63,9 @@ pub fn run(args: &RotateArgs, context: &mut Context) -> CommandResult {
         false => Some(lock(&project)?),
     };
     let metadata = project.repository().join("metadata");
+    if let Some(cut_off) = Staged::find(&args.keys)? {
+        return finish(cut_off, args, &metadata, context);
+    }
     let trusted_root = read_trust_root(&args.keys)?;
     let (newest, newest_bytes) = newest_root(&metadata, &trusted_root)?;
     let seeds = root_seeds(args, &newest)?;
@@ -76,29 +80,28 @@ pub fn run(args: &RotateArgs, context: &mut Context) -> CommandResult {
         Failure::refused(format!("{:#}", anyhow!(e)))
             .hint("two of the three root keys must be there; name those elsewhere with --root-key")
     })?;
-    let path = metadata.join(format!("{}.root.json", content.version));
-    let mut written = vec![path.clone(), args.keys.join("root.json")];
+    let mut written =
+        vec![metadata.join(format!("{}.root.json", content.version)), args.keys.join("root.json")];
     if role != Role::Expiry {
         written.push(role.file(&args.keys));
     }
     if !args.dry_run {
-        let again = match role {
+        let releases = match role {
             Role::Release => published(&metadata, &trusted_root)?,
             _ => None,
         };
-        // The new key is safe before anything says that it counts.
-        let beside = args.keys.join(format!("{}.new-{}.pem", role.name(), content.version));
+        let draft = Draft::new(&args.keys, role, content.version)?;
+        write(&draft.metadata().join(format!("{}.root.json", content.version)), &root)?;
         if role != Role::Expiry {
-            write_seed(&beside, &seed)?;
+            draft.key(&seed)?;
         }
-        write(&path, &root)?;
-        if let Some((releases, expires)) = again {
-            trust::publish(&metadata, &trusted_root, &releases, expires, &seed)?;
+        if let Some((releases, expires)) = releases {
+            // They are signed in the draft, after the metadata that is there.
+            let name = "timestamp.json";
+            fs::copy(metadata.join(name), draft.metadata().join(name)).context(name)?;
+            trust::publish(&draft.metadata(), &root, &releases, expires, &seed)?;
         }
-        write(&args.keys.join("root.json"), &root)?;
-        if role != Role::Expiry {
-            swap(&role.file(&args.keys), &beside, newest.version)?;
-        }
+        draft.seal(&args.keys)?.finish(&args.keys, &metadata)?;
     }
     let report = KeysReport {
         dry_run: args.dry_run,
@@ -109,6 +112,32 @@ pub fn run(args: &RotateArgs, context: &mut Context) -> CommandResult {
         next: role.next().to_owned(),
     };
     tell(&report, context)
+}
+
+/// Only that: which key is to be replaced next is asked again, since the one that was meant may be the same.
+fn finish(
+    staged: Staged,
+    args: &RotateArgs,
+    metadata: &Path,
+    context: &mut Context,
+) -> CommandResult {
+    let role = staged.role();
+    let (verb, after) = match args.dry_run {
+        true => ("would finish", "nothing was changed"),
+        false => ("finished", "run the command again if another key is to be replaced"),
+    };
+    if !args.dry_run {
+        staged.finish(&args.keys, metadata)?;
+    }
+    let text = format!("{verb} the replacement of the {} key, which was cut off", role.name());
+    if context.out.json() {
+        let finished = (!args.dry_run).then_some(role.name());
+        context.out.value(&serde_json::json!({ "dry_run": args.dry_run, "finished": finished }))?;
+        return Ok(Outcome::Done);
+    }
+    context.out.line(&text)?;
+    context.out.line(&format!("next: {after}; {}", role.next()))?;
+    Ok(Outcome::Done)
 }
 
 /// Every root key that is at hand.
@@ -153,7 +182,7 @@ fn old_key(args: &RotateArgs, newest: &RootContent) -> Result<Option<PublicKey>,
         return Err(Failure::refused(format!(
             "{path} is not a key that root metadata {version} names"
         ))
-        .hint("an interrupted rotation leaves the new key beside it, as ROLE.new-N.pem; move that to ROLE.pem"));
+        .hint("another folder of keys was rotated since; give that one with --keys"));
     }
     // Lost: it is the one that none of the others at hand is.
     let others = ROOTS.map(|r| r.file(&args.keys)).into_iter().filter(|p| p.exists());
@@ -202,15 +231,4 @@ fn published(metadata: &Path, trusted_root: &[u8]) -> Result<Option<Published>, 
     }
     let trusted = trust::load(metadata, trusted_root, None)?;
     Ok(Some((trusted.releases, trusted.expires.0)))
-}
-
-/// Puts the new key file in the place of the old one, which keeps the number of the root metadata that named it.
-fn swap(path: &Path, new: &Path, version: u64) -> Result<(), Failure> {
-    if path.exists() {
-        let replaced = path.with_extension(format!("replaced-{version}.pem"));
-        fs::rename(path, &replaced).with_context(|| replaced.display().to_string())?;
-    }
-    fs::rename(new, path).with_context(|| path.display().to_string())?;
-    files::sync_dir(path.parent().unwrap_or(Path::new(".")))?;
-    Ok(())
 }

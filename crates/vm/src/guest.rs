@@ -1,0 +1,358 @@
+//! A guest: Debian's kernel and systemd under qemu, with a disk that can lose what it had not written yet.
+//!
+//! One guest runs at a time, whoever starts it: the emulation takes all cores there are. No KVM is needed.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use afield_testkit::net::{LOOK, Net};
+
+use crate::disk::{self, Disk};
+use crate::image::{self, Image};
+use crate::machine::{BOOT, Machine, text};
+use crate::monitor::Monitor;
+use crate::shell::Shell;
+use crate::{boot_files, programs};
+
+/// sshd of the guest, on the world's loopback.
+const SSH_PORT: u16 = 2222;
+
+/// Tells two boots apart.
+pub const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
+
+/// What is to be known before a guest is made.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Memory, MiB.
+    pub memory: u32,
+    /// Added to the kernel's command line.
+    pub kernel: String,
+    /// Further arguments of qemu, such as a TPM.
+    pub qemu: Vec<String>,
+    /// Whether the kernel is loaded from outside; else `qemu` brings firmware, and the disk a boot loader.
+    pub direct: bool,
+    /// The disk's image, of whole blocks of 4096 bytes; none: the Debian tree as one ext4 file system.
+    pub image: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let (kernel, qemu) = (String::new(), Vec::new());
+        Self { memory: 768, kernel, qemu, direct: true, image: None }
+    }
+}
+
+/// The guest.
+pub struct Guest {
+    // Ends first.
+    process: Option<Child>,
+    shell: Option<Shell>,
+    monitor: Option<Monitor>,
+    folder: tempfile::TempDir,
+    options: Options,
+    image: Image,
+    /// Its disk, `/dev/vda`.
+    pub disk: Disk,
+    programs: PathBuf,
+    world: Net,
+    starts: usize,
+    reboots: usize,
+    _only_one: File,
+}
+
+/// A running guest, kept: its memory, its devices, its disk.
+pub struct Snapshot {
+    memory: PathBuf,
+    disk: disk::Saved,
+}
+
+impl Guest {
+    /// Makes one and starts it; back when it is up.
+    pub fn start(options: Options) -> Self {
+        let image = Image::ready();
+        let folder = tempfile::Builder::new().prefix("afield-vm-").tempdir().unwrap();
+        let disk = options.image.clone();
+        let disk = disk.unwrap_or_else(|| image.derived("disk.raw", boot_files::make_disk));
+        let programs = folder.path().join("programs.raw");
+        boot_files::make_file_system(&programs::folder(), &programs, "256M");
+        let mut guest = Self {
+            process: None,
+            shell: None,
+            monitor: None,
+            disk: Disk::of(&disk),
+            world: Net::new(),
+            _only_one: only_one(),
+            starts: 0,
+            reboots: 0,
+            programs,
+            folder,
+            options,
+            image,
+        };
+        guest.disk.serve(&guest.path("disk"));
+        guest.power_on(None);
+        guest.wait_until_up();
+        guest
+    }
+
+    /// A plain one.
+    pub fn plain() -> Self {
+        Self::start(Options::default())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Keeps the guest as it runs now, and ends it; [`Guest::resume`] goes on from here in a few seconds.
+    pub fn snapshot(&mut self) -> Snapshot {
+        self.exec("sync");
+        let memory = self.path("memory");
+        self.monitor().run("stop", serde_json::json!({}));
+        self.monitor().migrate(&memory);
+        let disk = self.disk.save();
+        self.cut_power();
+        Snapshot { memory, disk }
+    }
+
+    /// Goes on from a snapshot.
+    pub fn resume(&mut self, snapshot: &Snapshot) {
+        self.cut_power();
+        self.disk.restore(&snapshot.disk);
+        self.power_on(Some(&snapshot.memory));
+        self.monitor().run("cont", serde_json::json!({}));
+        self.exec("true");
+    }
+
+    /// Presses the power button for good: the process ends, and the disk loses of what it had not flushed whatever
+    /// `chance` says.
+    pub fn cut_power_with(&mut self, chance: impl FnMut() -> bool) -> usize {
+        self.cut_power();
+        self.disk.lose(chance)
+    }
+
+    /// Waits until the guest writes a line with this text to its console; the whole line.
+    pub fn wait_for_console(&self, from: usize, what: &str) -> String {
+        let until = Instant::now() + BOOT;
+        loop {
+            let console = self.console();
+            let mut lines = console.get(from..).unwrap_or_default().lines();
+            if let Some(line) = lines.find(|line| line.contains(what)) {
+                return line.to_owned();
+            }
+            if Instant::now() > until {
+                panic!("{what:?} is not said within {BOOT:?}:\n{console}");
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Pulls or lays the network cable.
+    pub fn link(&mut self, up: bool) {
+        self.monitor().run("set_link", serde_json::json!({ "name": "net0", "up": up }));
+    }
+
+    /// qemu's monitor.
+    pub fn monitor(&mut self) -> &mut Monitor {
+        self.monitor.as_mut().expect("the guest is on")
+    }
+
+    fn power_on(&mut self, memory: Option<&PathBuf>) {
+        self.starts += 1;
+        for socket in ["shell", "monitor"] {
+            drop(fs::remove_file(self.path(socket)));
+        }
+        let log = File::options().create(true).append(true).open(self.path("qemu.log")).unwrap();
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.world.path()));
+        command.args(["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args(self.arguments());
+        if let Some(memory) = memory {
+            command.arg("-incoming").arg(format!("exec:cat {}", memory.display()));
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let mut process = command.spawn().unwrap();
+        self.monitor = Some(Monitor::connect(&self.path("monitor"), &mut process));
+        self.shell = Some(Shell::connect(&self.path("shell")));
+        self.process = Some(process);
+        if memory.is_some() {
+            self.monitor().wait_until_loaded();
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let here = |name: &str| self.path(name).display().to_string();
+        let console = format!("file,id=console,path={},append=on", here("console"));
+        let disk = format!("nbd,node-name=disk,server.type=unix,server.path={}", here("disk"));
+        let programs =
+            format!("file,node-name=programs,read-only=on,filename={}", self.programs.display());
+        let network = format!("user,id=net0,hostfwd=tcp:127.0.0.1:{SSH_PORT}-:22");
+        let memory = self.options.memory.to_string();
+        let mut words: Vec<String> = [
+            "-nodefaults",
+            "-display",
+            "none",
+            "-accel",
+            "tcg,thread=multi,tb-size=512",
+            "-machine",
+            "q35",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-m",
+            &memory,
+            "-chardev",
+            &console,
+            "-serial",
+            "chardev:console",
+            "-chardev",
+            &format!("socket,id=shell,server=on,wait=off,path={}", here("shell")),
+            "-device",
+            "virtio-serial-pci",
+            "-device",
+            "virtserialport,chardev=shell,name=shell",
+            "-qmp",
+            &format!("unix:{},server=on,wait=off", here("monitor")),
+            "-blockdev",
+            &disk,
+            "-device",
+            "virtio-blk-pci,drive=disk,bootindex=1",
+            "-blockdev",
+            &programs,
+            "-device",
+            "virtio-blk-pci,drive=programs",
+            "-netdev",
+            &network,
+            "-device",
+            "virtio-net-pci,netdev=net0,romfile=",
+            "-device",
+            "virtio-rng-pci",
+        ]
+        .map(str::to_owned)
+        .into();
+        if self.options.direct {
+            let (kernel, initrd) = boot_files::of(&self.image);
+            let line = format!("{} {}", boot_files::KERNEL_LINE, self.options.kernel);
+            words.extend(["-kernel".into(), kernel.display().to_string()]);
+            words.extend(["-initrd".into(), initrd.display().to_string(), "-append".into(), line]);
+        }
+        words.extend(self.options.qemu.iter().cloned());
+        words
+    }
+
+    /// Waits until another boot than that answers, and is up.
+    pub fn wait_until_rebooted(&mut self, before: &str) {
+        let until = Instant::now() + BOOT;
+        loop {
+            // What is asked of a guest that goes down is lost.
+            let shell = self.shell.as_ref().expect("the guest is on");
+            let answer = shell.run_within(BOOT_ID, Duration::from_secs(5));
+            if answer.is_ok_and(|now| text(&now.stdout) != before) {
+                break;
+            }
+            assert!(Instant::now() < until, "it does not come back:\n{}", self.console());
+            std::thread::sleep(LOOK);
+        }
+        self.reboots += 1;
+        self.wait_until_up();
+    }
+
+    fn wait_until_up(&mut self) {
+        // The shell answers early in the boot, and says when the rest is there.
+        let state = self.try_exec("systemctl is-system-running --wait");
+        let state = text(&state.stdout);
+        let state = state.trim();
+        assert!(["running", "degraded"].contains(&state), "{state}:\n{}", self.console());
+    }
+}
+
+/// Waits for its turn. Its holder's end, however it comes, ends the lock.
+fn only_one() -> File {
+    let file = File::create(image::cache().join("qemu.lock")).unwrap();
+    file.lock().unwrap();
+    file
+}
+
+impl Machine for Guest {
+    fn try_exec(&self, script: &str) -> Output {
+        let Some(shell) = &self.shell else { panic!("the guest is off:\n{}", self.console()) };
+        shell.run(script).unwrap_or_else(|e| {
+            panic!(
+                "`{script}`: {e}\n{}\n{}",
+                self.console(),
+                text(&fs::read(self.path("qemu.log")).unwrap())
+            )
+        })
+    }
+
+    fn write(&self, path: &str, bytes: &[u8]) {
+        let encoded = data_encoding::BASE64.encode(bytes);
+        self.exec(&format!(
+            "p={path}; mkdir -p \"${{p%/*}}\" && base64 -d > \"$p\" <<'END'\n{encoded}\nEND"
+        ));
+    }
+
+    fn reboot(&mut self) {
+        let before = self.exec(BOOT_ID);
+        self.exec("systemctl reboot --no-block");
+        self.wait_until_rebooted(&before);
+    }
+
+    fn cut_power(&mut self) {
+        self.shell = None;
+        self.monitor = None;
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    fn start(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        self.power_on(None);
+        self.wait_until_up();
+    }
+
+    fn boots(&self) -> usize {
+        self.starts + self.reboots
+    }
+
+    fn console(&self) -> String {
+        text(&fs::read(self.path("console")).unwrap_or_default())
+    }
+
+    fn world(&self) -> &Net {
+        &self.world
+    }
+
+    fn world_address(&self) -> &str {
+        "10.0.2.2"
+    }
+
+    fn ssh_address(&self) -> (String, u16) {
+        ("127.0.0.1".into(), SSH_PORT)
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Its journal may be what cannot be had any more.
+            let logs = programs::logs();
+            drop(fs::create_dir_all(&logs));
+            drop(fs::copy(self.path("console"), logs.join("console.log")));
+            drop(fs::copy(self.path("qemu.log"), logs.join("qemu.log")));
+            if let Some(shell) = &self.shell
+                && let Ok(journal) =
+                    shell.run_within("journalctl --no-pager --quiet", Duration::from_secs(60))
+            {
+                drop(fs::write(logs.join("journal.log"), journal.stdout));
+            }
+            programs::keep(&format!("socat - UNIX:{}", self.path("shell").display()));
+        }
+        self.cut_power();
+    }
+}

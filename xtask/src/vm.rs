@@ -1,0 +1,197 @@
+//! `cargo vm`: the scenarios of `crates/vm/tests/vm`, each in a process of its own, one after the other.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::process::{self, Programs, executable};
+use crate::setup;
+
+/// A scenario that takes longer is ended.
+const LIMIT: Duration = Duration::from_secs(1800);
+/// Of a failed scenario's output this much is shown.
+const SHOWN: usize = 40;
+
+/// `cargo vm`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only scenarios whose name contains one of these
+    names: Vec<String>,
+    /// Name the scenarios and end
+    #[arg(long)]
+    list: bool,
+    /// Also those that take long
+    #[arg(long)]
+    slow: bool,
+    /// Leave the machine of a failed scenario as it is until Enter is pressed
+    #[arg(long)]
+    keep: bool,
+}
+
+struct Scenario {
+    /// `module::function`; both are the same mostly.
+    name: String,
+    slow: bool,
+}
+
+/// Plays what was asked for; an error if a scenario failed.
+pub fn run(args: &Args) -> Result<()> {
+    let Built { scenarios: program, programs } = build()?;
+    let scenarios = chosen(&program, args)?;
+    if args.list {
+        for scenario in &scenarios {
+            println!("{}{}", short(&scenario.name), if scenario.slow { " (slow)" } else { "" });
+        }
+        return Ok(());
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("cargo vm starts containers and needs to be root");
+    }
+    setup::ensure_machines()?;
+    let programs = stripped(&programs)?;
+    let started = Instant::now();
+    let mut failed = Vec::new();
+    for scenario in &scenarios {
+        if !play(&program, scenario, &programs, args.keep)? {
+            failed.push(short(&scenario.name));
+        }
+    }
+    let passed = scenarios.len() - failed.len();
+    println!(
+        "{passed} scenarios passed, {} failed, in {:.0} s",
+        failed.len(),
+        started.elapsed().as_secs_f32()
+    );
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// The stage of `cargo ci`: the short set. What cannot run here is named.
+pub fn in_ci() -> Result<Vec<String>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(vec!["every scenario: containers need root".into()]);
+    }
+    run(&Args { names: Vec::new(), list: false, slow: false, keep: false })?;
+    Ok(vec!["slow scenarios: `cargo vm --slow` plays them".into()])
+}
+
+struct Built {
+    scenarios: PathBuf,
+    programs: Programs,
+}
+
+/// Everything in one build: what they share is compiled once. The agent has its fault points.
+fn build() -> Result<Built> {
+    let what = ["--package", "afield-vm", "--bins", "--test", "vm"];
+    let features = ["--features", "afield-agent/faults,afield-vm/scenarios"];
+    let messages =
+        process::cargo_messages(&[&["build"], Programs::PACKAGES, &what, &features].concat())?;
+    let scenarios = executable(&messages, "vm").context("cargo built no scenarios")?;
+    Ok(Built { scenarios, programs: Programs::among(&messages)? })
+}
+
+/// A folder with the programs for the machines, without what only a debugger needs.
+fn stripped(built: &Programs) -> Result<PathBuf> {
+    let folder = built.agent.with_file_name("vm-programs");
+    fs::create_dir_all(&folder)?;
+    for program in [&built.agent, &built.hub, &built.afield] {
+        let to = folder.join(program.file_name().context("a program has a name")?);
+        let mut strip = Command::new("strip");
+        process::run(strip.arg("-o").arg(&to).arg(program))?;
+    }
+    Ok(folder)
+}
+
+fn chosen(program: &Path, args: &Args) -> Result<Vec<Scenario>> {
+    let list = |more: &[&str]| -> Result<Vec<String>> {
+        let mut list = Command::new(program);
+        let text = process::output(list.args(["--list", "--format", "terse"]).args(more))?;
+        let names = text.lines().filter_map(|line| line.strip_suffix(": test"));
+        Ok(names.map(str::to_owned).collect())
+    };
+    let slow = list(&["--ignored"])?;
+    let scenario = |name: String| Scenario { slow: slow.contains(&name), name };
+    let mut all: Vec<Scenario> = list(&[])?.into_iter().map(scenario).collect();
+    for name in &args.names {
+        if !all.iter().any(|scenario| scenario.name.contains(name)) {
+            bail!("no scenario's name contains {name:?}; `cargo vm --list` names them");
+        }
+    }
+    // Who names a slow one wants it.
+    let named = |s: &Scenario| args.names.iter().any(|name| s.name.contains(name));
+    let wanted = |s: &Scenario| match args.names.is_empty() {
+        true => args.slow || args.list || !s.slow,
+        false => named(s),
+    };
+    all.retain(wanted);
+    Ok(all)
+}
+
+fn short(name: &str) -> &str {
+    match name.split_once("::") {
+        Some((module, function)) if module == function => module,
+        _ => name,
+    }
+}
+
+/// Plays one; whether it passed.
+fn play(program: &Path, scenario: &Scenario, programs: &Path, keep: bool) -> Result<bool> {
+    let name = short(&scenario.name);
+    let logs = process::root().join("target/vm-logs").join(name.replace("::", "-"));
+    if logs.exists() {
+        fs::remove_dir_all(&logs)?;
+    }
+    fs::create_dir_all(&logs)?;
+    let output = logs.join("output.log");
+    let mut command = Command::new(program);
+    command.args(["--exact", &scenario.name, "--include-ignored", "--nocapture"]);
+    command.env("AFIELD_VM_PROGRAMS", programs).env("AFIELD_VM_LOGS", &logs);
+    if keep {
+        command.env("AFIELD_VM_KEEP", "1");
+    } else {
+        let file = File::create(&output)?;
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    }
+    let started = Instant::now();
+    let ended = within_limit(command.spawn().context("the scenario cannot be started")?, keep)?;
+    let passed = ended.is_some_and(|status| status.success());
+    let verdict = if passed { "ok  " } else { "FAIL" };
+    println!("{verdict} {:6.1} s  {name}", started.elapsed().as_secs_f32());
+    if !passed {
+        show(&output, ended, &logs);
+    }
+    Ok(passed)
+}
+
+/// How it ended; none if it had to be ended.
+fn within_limit(mut child: Child, no_limit: bool) -> Result<Option<ExitStatus>> {
+    let until = Instant::now() + LIMIT;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() > until && !no_limit {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn show(output: &Path, ended: Option<ExitStatus>, logs: &Path) {
+    let text = fs::read_to_string(output).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    for line in &lines[lines.len().saturating_sub(SHOWN)..] {
+        println!("     | {line}");
+    }
+    if ended.is_none() {
+        println!("     it took longer than {} s and was ended", LIMIT.as_secs());
+    }
+    println!("     logs: {}", logs.display());
+}

@@ -49,6 +49,12 @@ pub enum ColorWhen {
 /// The commands; each stands in the file of its name.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Begin a fleet from the template, or adopt the folder that is there
+    Init(commands::init::InitArgs),
+    /// Add a host to the fleet folder
+    Host(commands::host::HostArgs),
+    /// Add or remove a person in the fleet folder
+    User(commands::user::UserArgs),
     /// Find everything that is wrong in the fleet folder
     Check(commands::check::CheckArgs),
     /// Evaluate and build the systems of all hosts, or of some

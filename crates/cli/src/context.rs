@@ -65,7 +65,11 @@ impl Context {
 
     /// Reads and checks the fleet folder.
     pub fn folder(&self) -> Result<Folder, Failure> {
-        let dir = self.fleet_dir()?;
+        self.read_folder(&self.fleet_dir()?)
+    }
+
+    /// Reads and checks this folder.
+    pub fn read_folder(&self, dir: &Path) -> Result<Folder, Failure> {
         let dir = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
         let sources = folder::read(&dir)?;
         let (fleet, findings) = fleet::load(&sources).check(self.today);
@@ -91,6 +95,12 @@ pub struct Folder {
 }
 
 impl Folder {
+    /// The folder as it would be with other bytes; for showing what is wrong in them.
+    pub fn with(&self, sources: Sources) -> Self {
+        let fleet = Fleet::default();
+        Self { dir: self.dir.clone(), sources, fleet, findings: Vec::new() }
+    }
+
     /// The path of a file of the fleet folder, as `base` names it.
     pub fn path(&self, file: &str, base: &Path) -> PathBuf {
         let full = self.dir.join(file);

@@ -20,11 +20,11 @@ const DEPTH: usize = 32;
 
 /// Reads everything that `load` wants, and evaluates the waves.
 pub fn read(dir: &Path) -> anyhow::Result<Sources> {
-    let root = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
-    let mut walk = Walk { root: root.clone(), sources: Sources::default(), bytes: 0, entries: 0 };
+    let mut walk = Walk::new(dir)?;
     for top in ["json", "app_configs/master", "secrets/master", "hosts"] {
         walk.folder(top, 0)?;
     }
+    let root = walk.root.clone();
     walk.file(WAVES_FILE)?;
     let mut sources = walk.sources;
     if sources.files.contains_key(WAVES_FILE) {
@@ -35,6 +35,13 @@ pub fn read(dir: &Path) -> anyhow::Result<Sources> {
     Ok(sources)
 }
 
+/// Reads `json/tunnels.d` alone, for those who only need the hosts' keys; nothing is evaluated.
+pub fn read_tunnels(dir: &Path) -> anyhow::Result<Sources> {
+    let mut walk = Walk::new(dir)?;
+    walk.folder("json/tunnels.d", 0)?;
+    Ok(walk.sources)
+}
+
 struct Walk {
     root: PathBuf,
     sources: Sources,
@@ -43,6 +50,11 @@ struct Walk {
 }
 
 impl Walk {
+    fn new(dir: &Path) -> anyhow::Result<Self> {
+        let root = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
+        Ok(Self { root, sources: Sources::default(), bytes: 0, entries: 0 })
+    }
+
     fn folder(&mut self, path: &str, depth: usize) -> anyhow::Result<()> {
         let full = self.root.join(path);
         let entries = match fs::read_dir(&full) {

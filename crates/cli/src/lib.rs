@@ -5,6 +5,7 @@
 //! alone turns into words and an exit code.
 
 pub mod bundle;
+pub mod changes;
 pub mod cli;
 pub mod commands;
 pub mod context;

@@ -92,7 +92,10 @@ fn matrix<'a>(
             match audit.hosts.get(*host).and_then(|cells| cells.get(*person)) {
                 None => page.push_str("<td></td>"),
                 Some(cell) => {
-                    let _ = write!(page, "<td{}>{}</td>", class(cell), cell.profile);
+                    let until =
+                        cell.expires.map(|day| format!("<br><small>closed from {day}</small>"));
+                    let until = until.unwrap_or_default();
+                    let _ = write!(page, "<td{}>{}{until}</td>", class(cell), cell.profile);
                 }
             }
         }

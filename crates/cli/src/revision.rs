@@ -27,6 +27,13 @@ impl Repository {
         Ok(Self { root: PathBuf::from(root.trim_end()), prefix: prefix.trim_end().to_owned() })
     }
 
+    /// The last revision that two have in common, from which a pull request starts.
+    pub fn merge_base(&self, one: &str, other: &str) -> anyhow::Result<String> {
+        let base = git(&self.root, &["merge-base", "--end-of-options", one, other])
+            .with_context(|| format!("{one:?} and {other:?} have no revision in common"))?;
+        Ok(base.trim_end().to_owned())
+    }
+
     /// The fleet folder's sources at a revision. The waves are not evaluated: who may do what does not depend on them.
     pub fn sources(&self, revision: &str) -> anyhow::Result<Sources> {
         let commit = format!("{revision}^{{commit}}");

@@ -16,6 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The store is a dummy: nothing is built or fetched, and no daemon is needed, nor a store that can be written. The file
 /// may come from somebody else's branch, so it reads the fleet folder and NIX_PATH, and nothing else.
 pub fn evaluate(dir: &Path) -> WavesResult {
+    evaluate_file(dir, &dir.join(WAVES_FILE))
+}
+
+/// The same for another file in the folder, which may become the waves.
+pub fn evaluate_file(dir: &Path, file: &Path) -> WavesResult {
     let mut command = Command::new("nix-instantiate");
     command
         .args(["--eval", "--strict", "--json", "--store", "dummy://"])
@@ -25,7 +30,7 @@ pub fn evaluate(dir: &Path) -> WavesResult {
         .args(["--option", "allowed-uris", ""])
         .arg("-I")
         .arg(format!("fleet={}", dir.display()))
-        .arg(dir.join(WAVES_FILE));
+        .arg(file);
     match run(command) {
         Ok((status, stdout, _)) if status.success() => WavesResult::Json(stdout),
         Ok((_, _, stderr)) => {

@@ -54,6 +54,7 @@ pub fn replace(path: &Path, content: &[u8], dry_run: bool) -> anyhow::Result<Wri
         file.as_file().set_permissions(mode)?;
         file.as_file().sync_all()?;
         file.persist(path)?;
+        fs::File::open(folder)?.sync_all()?;
         Ok(())
     };
     write().with_context(|| format!("cannot write {}", path.display()))?;

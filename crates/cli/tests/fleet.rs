@@ -3,23 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
+use afield_testkit::golden::golden;
 use serde_json::Value;
-
-/// The folder `shared/`; a test without it fails, and says so.
-fn shared() -> PathBuf {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let given = std::env::var_os("AFIELD_SHARED").map(PathBuf::from);
-    let all = [given, Some(beside), Some("/work/shared".into())];
-    let found = all.into_iter().flatten().find(|dir| dir.join("golden").is_dir());
-    found.expect("shared/golden is not there: set AFIELD_SHARED, or put shared/ beside the clone")
-}
-
-fn golden(path: &str) -> PathBuf {
-    shared().join("golden").join(path)
-}
 
 /// A copy of the golden fleet in which everything is in order but what the golden fleet is meant to show.
 fn fleet() -> tempfile::TempDir {
@@ -297,8 +285,9 @@ fn audit_writes_tables_page_and_json() {
     );
     let page = fs::read_to_string(to.join("access.html")).unwrap();
     assert!(
-        page.contains("<td class=\"expires\">dockerAdmin</td>")
-            && page.contains("<td>2027-03-31</td>")
+        page.contains(
+            "<td class=\"expires\">dockerAdmin<br><small>closed from 2027-03-31</small></td>"
+        ) && page.contains("<td>2027-03-31</td>")
     );
     assert!(
         !page.contains("http://") && !page.contains("https://"),
@@ -327,14 +316,18 @@ fn audit_of_a_conflict_writes_nothing_and_says_where() {
 }
 
 fn git(dir: &Path, args: &[&str]) {
+    let output = git_output(dir, args);
+    assert!(output.status.success(), "git {args:?}: {}", err(&output));
+}
+
+fn git_output(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new("git");
     command
         .current_dir(dir)
         .args(["-c", "user.name=t", "-c", "user.email=t@example.org"])
         .args(args);
     command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_SYSTEM", "/dev/null");
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "git {args:?}: {}", err(&output));
+    command.output().unwrap()
 }
 
 #[test]
@@ -377,6 +370,13 @@ tnl_juba has other keys:";
     assert_eq!(changes["changes"].as_array().unwrap().last().unwrap(), &lost);
     let comment = out(&run(dir.path(), &["access", "diff", "HEAD~1..HEAD", "--format", "comment"]));
     assert!(comment.contains("| zoe\\_field | loses fieldSupport | nuc-juba |"), "{comment}");
+    // A pull request: what it changed itself, not what happened on the main branch meanwhile.
+    git(dir.path(), &["checkout", "-q", "-b", "side", "HEAD~1"]);
+    edit(&keys, "\"dr_amal\": {", "\"dr_amal\": {\n      \"_comment\": 1,");
+    commit("side");
+    let range =
+        format!("{}...side", out(&git_output(dir.path(), &["rev-parse", "HEAD@{1}"])).trim());
+    assert_eq!(out(&run(dir.path(), &["access", "diff", &range])), "", "{range}");
     let same = run(dir.path(), &["access", "diff", "HEAD..HEAD"]);
     assert!(same.status.success() && same.stdout.is_empty());
     let wrong = run(dir.path(), &["access", "diff", "--format=text", "nothing..HEAD"]);

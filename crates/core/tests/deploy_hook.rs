@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use afield_core::deploy_hook::{Through, inventory, targets};
 use serde_json::Value;
 
+#[path = "../../testkit/src/golden.rs"]
+mod found;
+
 fn cases() -> PathBuf {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let shared = std::env::var_os("AFIELD_SHARED").map(PathBuf::from);
-    let places = [shared, Some(root.join("../shared")), Some("/work/shared".into())];
-    let found = places.into_iter().flatten().find(|place| place.is_dir());
-    found.expect("the golden data is missing: put it beside the repository as shared/, or set AFIELD_SHARED").join("golden/outputs/deploy-inventory")
+    found::golden("outputs/deploy-inventory")
 }
 
 #[test]

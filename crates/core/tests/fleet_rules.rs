@@ -169,6 +169,29 @@ fn people_lies() -> Vec<Lie> {
             &["AF0106 json/users.json:3"],
             users("", "", "\"h1\": {\"enable\": {\"ann\": \"Admin\"}}", ""),
         ),
+        // Where nobody gets it: in a role that no host uses, and where another profile takes its place.
+        with(
+            &["AF0108 json/users.json:4", "AF0119 json/users.json:4"],
+            users("", "", direct, "\"a\": {\"enable\": {\"ann\": \"boss\"}}"),
+        ),
+        with(
+            &["AF0119 json/users.json:4"],
+            users(
+                "",
+                "",
+                "\"h1\": {\"enable_roles_with_profile\": {\"a\": \"admin\"}}",
+                "\"a\": {\"enable\": {\"ann\": \"boss\"}}",
+            ),
+        ),
+        with(
+            &["AF0106 json/users.json:3"],
+            users(
+                "",
+                "",
+                "\"h1\": {\"enable_roles_with_profile\": {\"a\": \"boss\"}}",
+                "\"a\": {\"enable\": {\"ann\": \"admin\"}}",
+            ),
+        ),
         with(&["AF0107 json/users.json:3"], users("\"ann\"", "", direct, "")),
         with(&[], users("\"ann\"", "", "\"h1\": {\"enable\": {\"ann\": \"admin\"}}", "")),
         with(&["AF0108 json/users.json:4"], users("", "", direct, "\"a\": {}")),
@@ -177,6 +200,9 @@ fn people_lies() -> Vec<Lie> {
         with(&["AF0111 json/users.json:2"], users("", "\"ann\": \"2027-2-3\"", direct, "")),
         with(&["AF0112 json/users.json:2"], users("", "\"ann\": \"2026-11-23\"", direct, "")),
         with(&[], users("", "\"ann\": \"2026-11-24\"", direct, "")),
+        // No date, as the older platform's type allows.
+        with(&[], users("", "\"ann\": null", direct, "")),
+        with(&[], users("", "\"robot\": \"2027-01-01\"", direct, "")),
         with(&["AF0113 json/users.json:2"], users("\"ann\"", "\"ann\": \"2027-01-01\"", "", "")),
         with(&["AF0114 json/users.json:2"], users("", "\"bob\": \"2027-01-01\"", direct, "")),
         with(&["AF0115 json/users.json:3"], users("", "", &direct.replace("h1", "h2"), "")),
@@ -282,6 +308,7 @@ fn tunnel_lies() -> Vec<Lie> {
         reverse(&["AF0319 json/tunnels.d/t.json:2"], "5", "0"),
         t(&["AF0308 json/tunnels.d/t.json:2"], ", \"connectTimeout\": 0"),
         t(&["AF0309 json/tunnels.d/t.json:2"], ", \"copy_key_to_users\": [\"nobody1\"]"),
+        t(&[], ", \"copy_key_to_users\": [\"robot\"]"),
         lie(&["AF0310 json/tunnels.d/t.json:3"], TUNNELS, tunnels(&h1("")).replace(KEY2, KEY)),
         lie(&["AF0311 hosts/h2.nix:1", "AF0402 hosts/h2.nix:1"], USERS, users("", "", "", ""))
             .more(|sources| {
@@ -521,4 +548,53 @@ fn findings_of_one_run_are_all_told_in_the_order_of_files_and_lines() {
         "AF0101 json/users.json:3",
     ];
     assert_eq!(told(&findings), expected);
+}
+
+#[test]
+fn a_key_has_the_form_of_its_type_to_the_character() {
+    let forms = [
+        ("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5", 48..=48, 0..=0),
+        ("ecdsa-sha2-nistp256", "AAAAE2VjZHNhLXNoYTItbmlzdHAyNTY", 108..=108, 1..=1),
+        ("ssh-rsa", "AAAAB3NzaC1yc2E", 355..=4000, 0..=2),
+        (
+            "sk-ssh-ed25519@openssh.com",
+            "AAAAGnNrLXNzaC1lZDI1NTE5QG9wZW5zc2guY29t",
+            58..=4000,
+            0..=2,
+        ),
+    ];
+    let taken = |text: &str| afield_core::fleet::keys::parse(text).is_ok();
+    for (name, start, lengths, paddings) in forms {
+        let least = *lengths.start();
+        for length in [0, 1, least - 1, least, least + 1, least + 3, 4000] {
+            for padding in 0..=3 {
+                let (body, end) = ("A/+z".repeat(1001), "=".repeat(padding));
+                let text = format!("{name} {start}{}{end}", &body[..length]);
+                let expected = lengths.contains(&length) && paddings.contains(&padding);
+                assert_eq!(
+                    taken(&text),
+                    expected,
+                    "{name} with {length} characters and {padding} ="
+                );
+            }
+        }
+        let (good, end) = ("A".repeat(least), "=".repeat(*paddings.start()));
+        let good = format!("{name} {start}{good}{end}");
+        assert!(taken(&good));
+        let lies = [
+            format!(" {good}"),
+            format!("{good} "),
+            format!("{good}\n"),
+            format!("{good} comment"),
+            good.replace(' ', "  "),
+            good.replace(' ', "\t"),
+            good.replacen('A', "B", 1),
+            good.to_uppercase(),
+            good.replace("AAAA", "AA-A"),
+            good.replace(' ', ""),
+        ];
+        for lie in lies {
+            assert!(!taken(&lie), "{lie:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "only tests use this crate")]
 
 pub mod fleet;
+pub mod golden;
 pub mod host;
 pub mod net;
 pub mod relay;

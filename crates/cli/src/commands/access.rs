@@ -41,7 +41,8 @@ struct AuditArgs {
 
 #[derive(Debug, Args)]
 struct DiffArgs {
-    /// Two revisions as BASE..HEAD; BASE alone is compared with the files as they are
+    /// Two revisions as BASE..HEAD, or BASE...HEAD for what HEAD changed since it left BASE, as a pull request does;
+    /// BASE alone is compared with the files as they are
     range: String,
     /// Form of the changes; --json is the same as --format json
     #[arg(long, value_name = "FORM", default_value = "text")]
@@ -113,16 +114,10 @@ fn write_audit(args: &AuditArgs, context: &mut Context) -> CommandResult {
 fn diff(args: &DiffArgs, context: &mut Context) -> CommandResult {
     let dir = context.fleet_dir()?;
     let repository = Repository::of(&dir)?;
-    let (base, head) = match args.range.split_once("..") {
-        Some((base, head)) => (base, Some(head.trim_start_matches('.'))),
-        None => (args.range.as_str(), None),
-    };
-    let or_head = |name: &str| {
-        if name.is_empty() { "HEAD".to_owned() } else { name.to_owned() }
-    };
-    let before = at(&repository, &or_head(base))?;
+    let (base, head) = ends(&args.range, &repository)?;
+    let before = at(&repository, &base)?;
     let after = match head {
-        Some(head) => at(&repository, &or_head(head))?,
+        Some(head) => at(&repository, &head)?,
         None => {
             let sources = crate::folder::read(&dir).context("the files as they are")?;
             sound(load(&sources), " in the files as they are")?
@@ -144,6 +139,19 @@ fn diff(args: &DiffArgs, context: &mut Context) -> CommandResult {
         Format::Comment => context.out.text(&comment(&args.range, &changes))?,
     }
     Ok(Outcome::Done)
+}
+
+/// The two revisions of a range, as Git reads it; no second one for the files as they are.
+fn ends(range: &str, repository: &Repository) -> anyhow::Result<(String, Option<String>)> {
+    let or_head = |name: &str| if name.is_empty() { "HEAD".to_owned() } else { name.to_owned() };
+    if let Some((base, head)) = range.split_once("...") {
+        let head = or_head(head);
+        return Ok((repository.merge_base(&or_head(base), &head)?, Some(head)));
+    }
+    Ok(match range.split_once("..") {
+        Some((base, head)) => (or_head(base), Some(or_head(head))),
+        None => (or_head(range), None),
+    })
 }
 
 fn at(repository: &Repository, revision: &str) -> Result<Fleet, Failure> {

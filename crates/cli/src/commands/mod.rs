@@ -9,6 +9,8 @@ pub mod configs;
 pub mod connect;
 pub mod deploy_hook;
 pub mod explain;
+pub mod host;
+pub mod init;
 pub mod keys;
 pub mod relay;
 pub mod release;
@@ -18,6 +20,7 @@ pub mod secrets;
 pub mod show;
 pub mod ssh;
 pub mod status;
+pub mod user;
 pub mod why;
 
 use crate::cli::Command;
@@ -27,6 +30,9 @@ use crate::exit::CommandResult;
 /// Runs a command.
 pub fn run(command: Command, context: &mut Context) -> CommandResult {
     match command {
+        Command::Init(args) => init::run(&args, context),
+        Command::Host(args) => host::run(&args, context),
+        Command::User(args) => user::run(&args, context),
         Command::Build(args) => build::run(&args, context),
         Command::Bundle(args) => bundle::run(&args, context),
         Command::Check(args) => check::run(&args, context),

@@ -139,7 +139,7 @@ fn host_text(plan: &HostPlan, context: &mut Context) -> std::io::Result<()> {
         let (hosts, people) = (keys.tunnel.len(), keys.tunneller.len());
         out.line(&format!("\nrelay: {hosts} hosts may listen, {people} keys may pass"))?;
     }
-    out.line("\napp configs:")?;
+    out.line(if plan.configs.is_empty() { "\napp configs: none" } else { "\napp configs:" })?;
     for (name, config) in &plan.configs {
         out.line(&format!("  {name}: {} ({} bytes)", config.path, config.content.len()))?;
     }

@@ -10,18 +10,7 @@ use std::sync::OnceLock;
 /// The password of the golden vault files.
 pub const PASSWORD: &str = "correct horse";
 
-/// A path below `shared/golden`. Fails loudly if the folder is missing.
-pub fn golden(path: &str) -> PathBuf {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared");
-    let root = std::env::var_os("AFIELD_SHARED").map(PathBuf::from);
-    let root = root.or_else(|| {
-        [beside, "/work/shared"].map(PathBuf::from).into_iter().find(|dir| dir.is_dir())
-    });
-    let root = root.expect(
-        "the golden data is missing: put `shared/` beside the repository or set AFIELD_SHARED",
-    );
-    root.join("golden").join(path)
-}
+pub use afield_testkit::golden::golden;
 
 /// A folder of a test, on a disk, removed at its end.
 pub fn scratch() -> tempfile::TempDir {

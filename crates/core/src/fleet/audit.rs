@@ -79,9 +79,10 @@ impl Table {
 pub fn audit(fleet: &Fleet, day: Date) -> Result<Audit, Vec<Finding>> {
     let resolver = Resolver::new(fleet);
     let mut findings = Findings::default();
-    let mut hosts = BTreeMap::new();
+    let (mut hosts, mut unknown) = (BTreeMap::new(), BTreeSet::new());
     for host in all_hosts(fleet) {
         let access = resolver.accesses().host(host);
+        unknown.extend(super::check::unknown_given(&access));
         super::check::host_access(fleet, host, &access, &mut findings);
         let mut cells = BTreeMap::new();
         for (user, ways) in &access.people {
@@ -101,7 +102,7 @@ pub fn audit(fleet: &Fleet, day: Date) -> Result<Audit, Vec<Finding>> {
         hosts.insert(host.to_owned(), cells);
     }
     super::check::role_problems(fleet, resolver.accesses().roles(), &mut findings);
-    super::check::profiles_exist(fleet, &mut findings);
+    super::check::profiles_exist(fleet, &unknown, &mut findings);
     let mut findings = findings.finish(&fleet.files);
     findings.retain(|finding| finding.severity == Severity::Error);
     if !findings.is_empty() {

@@ -249,6 +249,11 @@ codes! {
         "Enable the person on relays only, or give another profile."
         "The profile remoteTunnelMonitor exists on relays alone; elsewhere there is nothing to \
         list.";
+    PROFILE_UNKNOWN_UNUSED = 119 Warning
+        "a permission profile that does not exist, where nobody gets it"
+        "Use one of the profiles that the finding lists."
+        "As AF0106, but no host comes to it: the role is used by none, or another profile takes its \
+        place. Nothing is refused today, but the first host to use it will be.";
     GLOBAL_ADMIN_TWICE = 120 Warning
         "a name that stands twice in a list"
         "Remove one of the two."

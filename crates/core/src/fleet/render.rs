@@ -68,7 +68,7 @@ fn float(number: f64) -> String {
 }
 
 /// A key that sorts texts as people do: digits within them as numbers.
-pub fn natural_key(text: &str) -> Vec<(String, u128)> {
+pub fn natural_key(text: &str) -> Vec<(String, Option<u128>)> {
     let mut parts = Vec::new();
     let mut rest = text;
     while !rest.is_empty() {
@@ -80,7 +80,9 @@ pub fn natural_key(text: &str) -> Vec<(String, u128)> {
             false => after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len()),
         };
         let (number, after) = after.split_at(end);
-        parts.push((before.to_owned(), number.parse().unwrap_or(u128::MAX)));
+        // A text that ends comes before one that goes on with a number.
+        let number = (!number.is_empty()).then(|| number.parse().unwrap_or(u128::MAX));
+        parts.push((before.to_owned(), number));
         rest = after;
     }
     parts

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::access::{Accesses, HostAccess, profile_of};
-use super::codes;
+use super::codes::{self, Severity};
 use super::finding::{Finding, Findings};
 use super::model::{Content, Fleet, Tunnel, Waves};
 use super::render;
@@ -175,7 +175,13 @@ impl<'a> Resolver<'a> {
         if access.broken {
             super::check::role_problems(self.fleet, self.accesses.roles(), &mut findings);
         }
-        findings.finish(&self.fleet.files)
+        let unknown = super::check::unknown_given(access).collect();
+        super::check::profiles_exist(self.fleet, &unknown, &mut findings);
+        let mut findings = findings.finish(&self.fleet.files);
+        findings.retain(|finding| {
+            finding.severity == Severity::Error || finding.code == codes::PER_HOST_UNKNOWN
+        });
+        findings
     }
 
     /// The accounts of relays, the same on each; worked out when the first relay is resolved.

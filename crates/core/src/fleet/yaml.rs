@@ -3,9 +3,10 @@
 //! Unlike PyYAML: duplicate keys are refused. Not read, but refused: tags other than those of plain data, and keys that
 //! are not plain values.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use granit_parser::{Event, Parser, ScalarStyle, ScanError};
+use granit_parser::{Event, Parser, ScalarStyle, ScanError, Tag};
 
 use super::codes::{self, Code};
 use super::finding::Findings;
@@ -21,6 +22,11 @@ pub fn parse(text: &str, file: FileId, limits: Limits, findings: &mut Findings) 
         findings.file(codes::LIMIT, file, message);
         return None;
     }
+    // YAML 1.1 takes NEL for a line end, as it takes LF.
+    let text = &*match text.contains('\u{85}') {
+        true => Cow::Owned(text.replace('\u{85}', "\n")),
+        false => Cow::Borrowed(text),
+    };
     let options = granit_parser::options! {
         emit_comments: false,
         block_scalar_eof_without_line_feed: true,
@@ -113,7 +119,7 @@ impl<'a> Reader<'a, '_> {
             return Err(stop(codes::LIMIT, span, &format!("the file has too many {what}")));
         }
         let before = self.nodes;
-        let tag = event.tag().map(|tag| tag.core_suffix().unwrap_or("").to_owned());
+        let tag = event.tag().map(tag_name);
         let anchor = event.anchor_id();
         if let Some(id) = anchor {
             self.open.push(id);
@@ -221,6 +227,14 @@ fn stop(code: Code, span: Span, message: &str) -> Stop {
     Stop { code, span, message: message.to_owned() }
 }
 
+/// The name of a tag of plain data, `!` for the tag that says nothing, or nothing for others.
+fn tag_name(tag: &Tag) -> String {
+    let (handle, suffix) = tag.parts();
+    let whole = format!("{handle}{suffix}");
+    let plain = whole.strip_prefix("tag:yaml.org,2002:");
+    plain.unwrap_or(if whole == "!" { "!" } else { "" }).to_owned()
+}
+
 fn scalar_value(
     text: &str,
     style: ScalarStyle,
@@ -229,7 +243,8 @@ fn scalar_value(
 ) -> Result<Value, Stop> {
     let value = match tag {
         None if style == ScalarStyle::Plain => Some(scalar::resolve(text)),
-        // The tag `!` alone, and any style but plain, mean text.
+        // Whatever the style: here PyYAML differs from the standard.
+        Some("!") => Some(scalar::resolve(text)),
         None | Some("str") => Some(Value::Text(text.to_owned())),
         Some(tag) => scalar::tagged(text, tag),
     };
@@ -241,7 +256,7 @@ fn scalar_value(
 
 fn structure_tag(tag: Option<&str>, own: &str, span: Span) -> Result<(), Stop> {
     match tag {
-        Some(tag) if tag != own => {
+        Some(tag) if tag != own && tag != "!" => {
             let message = "a tag that plain lists and maps do not have";
             Err(stop(codes::UNSUPPORTED_YAML, span, message))
         }

@@ -63,7 +63,8 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<MasterSecret>, Vec<Problem>> 
         problems.push(problem(name.line, message));
     }
     let mut secrets = Vec::new();
-    for (name, body) in section {
+    // As in the other files of the fleet folder, a remark may stand anywhere.
+    for (name, body) in section.iter().filter(|(name, _)| name.text() != Some("_comment")) {
         match entry::read(name, body)
             .and_then(|entry| Ok((servers(&entry.name, name.line, body)?, entry)))
         {

@@ -1,7 +1,7 @@
 //! YAML as a tree with line numbers, for files that hold secrets: small limits, no tags, texts wiped when dropped.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Parser, ScalarStyle};
 use zeroize::Zeroizing;
@@ -102,7 +102,7 @@ pub(super) fn parse(text: &str) -> Result<Node, YamlError> {
         })?;
         let line = span.start.line();
         let at = |message: &str| YamlError { line, message: message.to_owned() };
-        if event.tag().is_some_and(|tag| !tag.is_yaml_core_schema_tag("str")) {
+        if event.tag().is_some_and(|tag| tag.core_suffix().is_none()) {
             return Err(at("YAML tags such as `!vault` are not allowed here"));
         }
         reader.event(event, line).map_err(at)?;
@@ -124,8 +124,11 @@ impl Reader {
     fn event(&mut self, event: Event<'_>, line: usize) -> Result<(), &'static str> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let word =
-                    style == ScalarStyle::Plain && tag.is_none() && implicit::is_other_type(&text);
+                let word = match &tag {
+                    // As PyYAML writes a quoted truth value: `!!bool "false"`.
+                    Some(tag) => tag.core_suffix() != Some("str"),
+                    None => style == ScalarStyle::Plain && implicit::is_other_type(&text),
+                };
                 let text = Zeroizing::new(match text {
                     Cow::Owned(text) => text,
                     Cow::Borrowed(text) => text.to_owned(),
@@ -139,8 +142,10 @@ impl Reader {
                 let Some(open) = self.open.pop() else {
                     return Ok(());
                 };
-                let kind =
-                    if open.is_map { Kind::Map(pairs(open.nodes)) } else { Kind::List(open.nodes) };
+                let kind = match open.is_map {
+                    true => Kind::Map(pairs(open.nodes)?),
+                    false => Kind::List(open.nodes),
+                };
                 self.add(Node { line: open.line, kind }, open.anchor)
             }
             Event::Alias(id) => {
@@ -180,11 +185,37 @@ impl Reader {
     }
 }
 
-fn pairs(nodes: Vec<Node>) -> Vec<(Node, Node)> {
+/// Keys and values. What `<<` brings in comes last, and only where there is no such key yet, as in PyYAML.
+fn pairs(nodes: Vec<Node>) -> Result<Vec<(Node, Node)>, &'static str> {
     let mut entries = Vec::with_capacity(nodes.len() / 2);
+    let mut merged = Vec::new();
     let mut nodes = nodes.into_iter();
     while let (Some(key), Some(value)) = (nodes.next(), nodes.next()) {
-        entries.push((key, value));
+        match &key.kind {
+            Kind::Scalar { text, word: true } if text.as_str() == "<<" => {
+                merge(value, &mut merged)?
+            }
+            _ => entries.push((key, value)),
+        }
     }
-    entries
+    if !merged.is_empty() {
+        let name = |key: &Node| key.text().map(str::to_owned);
+        let mut names: HashSet<Option<String>> = entries.iter().map(|(key, _)| name(key)).collect();
+        entries.extend(merged.into_iter().filter(|(key, _)| names.insert(name(key))));
+    }
+    Ok(entries)
+}
+
+fn merge(value: Node, merged: &mut Vec<(Node, Node)>) -> Result<(), &'static str> {
+    let maps = match value.kind {
+        Kind::List(maps) => maps,
+        _ => vec![value],
+    };
+    for map in maps {
+        match map.kind {
+            Kind::Map(entries) => merged.extend(entries),
+            _ => return Err("`<<` takes a map or a list of maps"),
+        }
+    }
+    Ok(())
 }

@@ -3,7 +3,7 @@
 #![allow(dead_code)] // Each test file uses its own part.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use afield_core::fleet::{Finding, Fleet, Sources, WAVES_FILE, WavesResult, load};
 use jiff::civil::{Date, date};
@@ -11,15 +11,10 @@ use jiff::civil::{Date, date};
 /// The day on which all tests happen.
 pub const TODAY: Date = date(2026, 11, 23);
 
-/// The folder `shared/`; a test without it fails, and says so.
-pub fn shared() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let beside = manifest.join("../../../shared");
-    let given = std::env::var_os("AFIELD_SHARED").map(PathBuf::from);
-    let all = [given, Some(beside), Some("/work/shared".into())];
-    let found = all.into_iter().flatten().find(|dir| dir.join("golden").is_dir());
-    found.expect("shared/golden is not there: set AFIELD_SHARED, or put shared/ beside the clone")
-}
+#[path = "../../../testkit/src/golden.rs"]
+mod found;
+
+pub use found::shared;
 
 /// A file below `shared/golden`, as text.
 pub fn golden(path: &str) -> String {

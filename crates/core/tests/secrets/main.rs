@@ -5,7 +5,6 @@
 mod age;
 mod fixtures;
 mod master;
-mod mutations;
 mod sealed;
 mod support;
 mod vault;

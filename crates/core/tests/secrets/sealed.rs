@@ -67,6 +67,26 @@ fn padded_plaintext_byte_for_byte() {
 }
 
 #[test]
+fn padding_is_to_the_next_thousand_and_not_beyond_an_exact_one() {
+    let length = |content: usize| {
+        let text = format!(
+            "secrets: {{s: {{path: p, content: {}, servers: [nuc-juba]}}}}\n",
+            "x".repeat(content)
+        );
+        let secrets = afield_core::secrets::master::parse("f", &text).unwrap();
+        let plan = seal::plan(&golden_hosts(), &secrets).unwrap();
+        let padded = &plan.hosts["nuc-juba"].padded;
+        let own = padded.iter().rposition(|b| *b != b'\n').unwrap() + 2;
+        (own, padded.len())
+    };
+    let (own, padded) = length(10);
+    assert_eq!(padded, 1000);
+    let exact = 10 + 1000 - own;
+    assert_eq!((length(exact), length(exact + 1)), ((1000, 1000), (1001, 2000)));
+    assert_eq!((length(exact + 1000), length(exact + 999)), ((2000, 2000), (1999, 2000)));
+}
+
+#[test]
 fn opens_what_the_older_tool_sealed() {
     let file = golden_text("inputs/org-config/secrets/generated/generated-secrets.yml");
     for host in ["nuc-juba", "nuc-pap", "vm-prod", "vm-uat", "relay-bru", "lap-kabul"] {

@@ -1,57 +1,36 @@
 //! What the secrets commands need of the fleet folder: hosts' keys from `tunnels.d`, and the master files.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use afield_core::fleet::model::Tunnel;
+use afield_core::fleet::{Finding, Loaded, Severity, load};
+use afield_core::ids::HostName;
 use afield_core::secrets::master::{self, MasterSecret, Problem};
 use afield_core::secrets::seal::Host;
 use anyhow::{Context as _, anyhow, bail};
-use serde_json::Value;
 
-use super::file;
 use super::keyring::Keyring;
 use crate::exit::Failure;
+use crate::folder;
 
-const LARGEST_JSON: usize = 64 << 20;
 const DEEPEST: usize = 16;
 
-/// The hosts of `json/tunnels.d/*.json`. A host may stand in one file only.
-pub fn hosts(fleet: &Path) -> anyhow::Result<Vec<Host>> {
-    let folder = fleet.join("json/tunnels.d");
-    let mut hosts: BTreeMap<String, (PathBuf, Host)> = BTreeMap::new();
-    for path in files(&folder, ".json", 0)? {
-        let text = file::read_text(&path, LARGEST_JSON)?;
-        let json: Value =
-            serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-        let entries = json.pointer("/tunnels/per-host").and_then(Value::as_object);
-        let entries = entries
-            .ok_or_else(|| anyhow!("{}: there is no map tunnels.per-host", path.display()))?;
-        for (name, entry) in entries.iter().filter(|(name, _)| *name != "_comment") {
-            let host =
-                host(name, entry).with_context(|| format!("{}: host `{name}`", path.display()))?;
-            if let Some((first, _)) = hosts.insert(name.clone(), (path.clone(), host)) {
-                bail!(
-                    "host `{name}` stands in {} and in {}; remove one",
-                    first.display(),
-                    path.display()
-                );
-            }
-        }
-    }
-    Ok(hosts.into_values().map(|(_, host)| host).collect())
-}
-
-fn host(name: &str, entry: &Value) -> anyhow::Result<Host> {
-    let public_key = entry.get("public_key").and_then(Value::as_str);
-    let public_key =
-        public_key.ok_or_else(|| anyhow!("`public_key` is missing or not text"))?.to_owned();
-    let generate = match entry.get("generate_secrets") {
-        None => true,
-        Some(value) => {
-            value.as_bool().ok_or_else(|| anyhow!("`generate_secrets` must be true or false"))?
-        }
+/// The hosts of `json/tunnels.d/*.json`; with an error there, whom a secret would reach is not known.
+pub fn hosts(fleet: &Path) -> Result<Vec<Host>, Failure> {
+    const TUNNELS: &str = "json/tunnels.d";
+    let Loaded { fleet, findings } = load(&folder::read_tunnels(fleet)?);
+    let wrong = |finding: &&Finding| {
+        finding.severity == Severity::Error && finding.file.starts_with(TUNNELS)
     };
-    Ok(Host { name: name.to_owned(), public_key, generate })
+    if let Some(Finding { file, line, message, remedy, .. }) = findings.iter().find(wrong) {
+        return Err(Failure::failed(anyhow!("{file}:{line}: {message}")).hint(remedy));
+    }
+    let host = |(name, tunnel): (HostName, Tunnel)| Host {
+        name: name.to_string(),
+        public_key: tunnel.key.map(|key| key.value.text).unwrap_or_default(),
+        generate: tunnel.generate_secrets,
+    };
+    Ok(fleet.tunnels.into_iter().map(host).collect())
 }
 
 /// The secrets of a file, or what is wrong in it.

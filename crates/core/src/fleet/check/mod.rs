@@ -11,7 +11,7 @@ use super::finding::{Finding, Findings};
 use super::model::Fleet;
 
 pub use people::describe;
-pub(super) use people::{host_access, profiles_exist, role_problems};
+pub(super) use people::{host_access, profiles_exist, role_problems, unknown_given};
 
 /// Everything that is wrong with a fleet as of a day, sorted by file and line.
 ///

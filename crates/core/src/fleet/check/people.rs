@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::access::{Accesses, HostAccess, Way};
-use super::super::codes;
+use super::super::codes::{self, Code};
 use super::super::finding::Findings;
 use super::super::model::{Entry, Fleet, ProfileName};
 use super::super::node::nearest;
@@ -20,7 +20,6 @@ pub(super) fn check(
     findings: &mut Findings,
 ) {
     role_problems(fleet, accesses.roles(), findings);
-    profiles_exist(fleet, findings);
     for (name, entry) in &fleet.people.roles {
         if !accesses.roles().used.contains(name.as_str()) {
             findings.add(codes::ROLE_UNUSED, entry.span, format!("no host uses the role {name:?}"));
@@ -37,9 +36,13 @@ pub(super) fn check(
         }
     }
     // Hosts without an entry have global admins and robot alone, who cannot conflict.
+    let mut given = BTreeSet::new();
     for host in fleet.people.per_host.keys() {
-        host_access(fleet, host, &accesses.host(host), findings);
+        let access = accesses.host(host);
+        host_access(fleet, host, &access, findings);
+        given.extend(unknown_given(&access));
     }
+    profiles_exist(fleet, &given, findings);
     lists(fleet, findings);
     expiry(fleet, accesses, today, findings);
 }
@@ -133,26 +136,40 @@ fn shorten<'a>(names: &[&'a str]) -> Vec<&'a str> {
     }
 }
 
-pub(in super::super) fn profiles_exist(fleet: &Fleet, findings: &mut Findings) {
+/// Where the profiles are written that somebody would get on a host, and that do not exist.
+pub(in super::super) fn unknown_given(access: &HostAccess<'_>) -> impl Iterator<Item = Span> {
+    access.people.values().flatten().filter(|way| way.profile.is_none()).filter_map(|way| way.span)
+}
+
+/// Profiles that do not exist; `given` are the places of those that somebody would get.
+pub(in super::super) fn profiles_exist(
+    fleet: &Fleet,
+    given: &BTreeSet<Span>,
+    findings: &mut Findings,
+) {
     for entry in fleet.people.per_host.values().chain(fleet.people.roles.values()) {
-        let given = entry.enable.iter().map(|grant| &grant.profile);
-        let replaced = entry.roles_with_profile.iter().map(|(_, profile)| profile);
-        for profile in given.chain(replaced) {
+        let own = entry.enable.iter().map(|grant| &grant.profile);
+        let replacing = entry.roles_with_profile.iter().map(|(_, profile)| profile);
+        for profile in own.chain(replacing) {
             if let ProfileName::Unknown(name) = &profile.value {
-                unknown_profile(name, profile.span, findings);
+                let code = match given.contains(&profile.span) {
+                    true => codes::PROFILE_UNKNOWN,
+                    false => codes::PROFILE_UNKNOWN_UNUSED,
+                };
+                unknown_profile(code, name, profile.span, findings);
             }
         }
     }
 }
 
-fn unknown_profile(name: &str, span: Span, findings: &mut Findings) {
+fn unknown_profile(code: Code, name: &str, span: Span, findings: &mut Findings) {
     let names = Profile::NAMED.map(Profile::name);
     let remedy = match nearest(name, &names) {
         Some(near) => format!("Is {near} meant?"),
         None => format!("Profiles are {}.", names.join(", ")),
     };
     let message = format!("there is no profile {name:?}");
-    findings.add(codes::PROFILE_UNKNOWN, span, message).remedy(remedy);
+    findings.add(code, span, message).remedy(remedy);
 }
 
 /// Names that stand twice in one list.
@@ -188,7 +205,7 @@ fn expiry(
         if admins.contains(user) {
             let message = format!("{user} is a global admin, whose date {day} is ignored");
             findings.add(codes::EXPIRY_IGNORED, span, message);
-        } else if !enabled.contains(user) {
+        } else if !enabled.contains(user) && *user != UserName::robot() {
             let message = format!("{user} is enabled on no host");
             findings.add(codes::EXPIRY_UNKNOWN_USER, span, message);
         } else if day <= today {

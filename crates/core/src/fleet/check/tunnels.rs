@@ -10,13 +10,16 @@ use super::super::model::{Fleet, Reverse, Tunnel};
 use super::super::span::Span;
 use super::keys::flaw;
 use super::people::enabled;
-use crate::ids::HostName;
+use crate::ids::{HostName, UserName};
 
 /// Ports that hosts may have: 2000 to 9999.
 const PORTS: usize = 8000;
 
 pub(super) fn check(fleet: &Fleet, accesses: &Accesses<'_>, findings: &mut Findings) {
-    let enabled = enabled(fleet, accesses);
+    let mut enabled = enabled(fleet, accesses);
+    // On every host.
+    let robot = UserName::robot();
+    enabled.insert(&robot);
     for tunnel in fleet.tunnels.values() {
         host_key(tunnel, findings);
         prefixes(tunnel, findings);

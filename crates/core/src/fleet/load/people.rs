@@ -61,6 +61,10 @@ fn users(loader: &mut Loader<'_>, node: Node) {
 
 fn expires(node: Node, people: &mut super::super::model::People, findings: &mut Findings) {
     for (name, node) in node.into_map("users.expires", findings).unwrap_or_default() {
+        // The older platform's type is a date or null, which is none.
+        if node.value == Value::Null {
+            continue;
+        }
         let what = format!("the expiry date of {}", name.value);
         let Some(text) = node.into_text(&what, findings) else {
             continue;

@@ -13,6 +13,7 @@
     ./guard.nix
     ./hardware.nix
     ./hosting.nix
+    ./lan.nix
     ./live-system.nix
     ./lock.nix
     ./network.nix

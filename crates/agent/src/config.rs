@@ -7,6 +7,8 @@ use afield_core::span::Span;
 use afield_store::files;
 use serde::{Deserialize, Serialize};
 
+use crate::lan;
+
 /// A configuration file has at most this many bytes.
 const MAX_CONFIG: u64 = 256 * 1024;
 
@@ -41,6 +43,9 @@ pub struct Config {
     /// A host on which nothing happens reports this often.
     #[serde(default = "default_heartbeat")]
     pub heartbeat: Span,
+    /// Help between the hosts of one site; off without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lan: Option<lan::Settings>,
     /// An activation that takes longer is ended.
     #[serde(default = "default_activation_timeout")]
     pub activation_timeout: Span,
@@ -115,7 +120,9 @@ impl Config {
             return Err(format!("hub: {hub:?} starts with neither http:// nor https://"));
         }
         let paths = [&self.root, &self.host_key, &self.trust_root, &self.state];
-        if let Some(path) = paths.iter().find(|p| !p.is_absolute()) {
+        let lan = self.lan.iter().flat_map(lan::Settings::paths);
+        let mut paths = paths.into_iter().map(PathBuf::as_path).chain(lan);
+        if let Some(path) = paths.find(|p| !p.is_absolute()) {
             return Err(format!("{} is no absolute path", path.display()));
         }
         if self.interval.as_secs() == 0 {

@@ -13,6 +13,7 @@ pub mod host;
 pub mod import;
 pub mod install;
 pub mod journal;
+pub mod lan;
 pub mod mount;
 pub mod nix;
 pub mod notify;

@@ -10,8 +10,9 @@ use afield_agent::mount::Mounted;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::{StateError, Store};
 use afield_agent::stick::Stick;
-use afield_agent::{activate, daemon, install, observe, repair, tunnel};
+use afield_agent::{activate, daemon, install, lan, observe, repair, tunnel};
 use afield_core::report::Event;
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -56,6 +57,8 @@ enum Command {
         #[arg(long, value_name = "DIR", default_value = "/run/afield/stick")]
         mount: PathBuf,
     },
+    /// Help other hosts of the site: find them by mDNS, and serve what is kept for them (docs/lan.md).
+    Lan,
     /// Check in for ever, with the configured pause between two check-ins.
     Run,
     /// Say what a check-in would do now, and stop.
@@ -135,6 +138,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Plan => plan(cli, &host(&cli.config)?),
         Command::Stick { device, mount } => plugged_in(cli, device, mount),
+        Command::Lan => serve_lan(&Config::read(&cli.config)?),
         Command::Run => daemon::run(&host(&cli.config)?),
         Command::Status => status(cli),
         Command::CheckConfig { file } => check_config(cli, file.as_deref().unwrap_or(&cli.config)),
@@ -211,6 +215,15 @@ fn plugged_in(cli: &Cli, device: &Path, at: &Path) -> anyhow::Result<ExitCode> {
     mounted.done()?;
     eprintln!("afield-agent: done; the stick can be pulled out");
     Ok(code)
+}
+
+/// Runs for ever, as a user without rights.
+fn serve_lan(config: &Config) -> anyhow::Result<ExitCode> {
+    let settings = config.lan.as_ref();
+    let settings =
+        settings.context("there is no [lan] in the configuration, so nothing is served")?;
+    lan::run(config, settings)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says each new thing once, and progress in steps that a slow terminal can follow.

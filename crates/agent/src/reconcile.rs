@@ -16,7 +16,7 @@ use crate::purse::Purse;
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{activate, checks, data, fetch, journal, purse, repair, report};
+use crate::{activate, checks, data, fetch, journal, lan, purse, repair, report};
 
 /// One run plans at most this often: forward and back, each with its tries, and a look at the result.
 const MAX_ROUNDS: usize = 8;
@@ -68,6 +68,7 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
         }
     }
     forget_documents(host, &run.state, verified.as_ref());
+    lan::tidy(&host.config);
 
     // 11. Report.
     run.report()

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use afield_core::assignment::Assignment;
-use afield_core::ids::{HostName, NarHash, ReleaseId};
-use afield_core::release::{Closure, Delivery, HostRelease, Manifest, ObjectRef};
+use afield_core::ids::{HostName, NarHash, ReleaseId, StorePath};
+use afield_core::release::{
+    Base, Closure, Delivery, HostRelease, Manifest, ObjectRef, Offer, PathInfo,
+};
 use afield_core::signed::{Envelope, MAX_ENVELOPE};
 use afield_store::files::read_limited;
 use afield_store::mirror::{Item, Rank, everything};
@@ -27,6 +29,9 @@ pub struct Shelf {
     pub trusted: Trusted,
     manifests: BTreeMap<ReleaseId, Manifest>,
 }
+
+/// What a host has: store paths, each with its content, since the same content under another name is another path.
+type Has = BTreeSet<(StorePath, NarHash)>;
 
 /// What one host is brought.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -104,24 +109,21 @@ impl Shelf {
         Ok(self.manifests.get(&release).and_then(|m| m.hosts.get(host)).cloned())
     }
 
-    /// The archives that a host has; none if that release is no longer here.
-    fn has(&mut self, runs: ReleaseId, host: &HostName) -> Option<BTreeSet<NarHash>> {
+    /// What a host has; none if that release is no longer here.
+    fn has(&mut self, runs: ReleaseId, host: &HostName) -> Option<Has> {
         let share = self.share(runs, host).ok()??;
         let closure: Closure = self.repository.document(&share.closure).ok()?;
-        Some(closure.paths.into_iter().map(|info| info.nar_hash).collect())
+        Some(closure.paths.into_iter().map(|info| (info.path, info.nar_hash)).collect())
     }
 
     /// The documents, and for each path that the host lacks every way to get it, since the host chooses.
-    fn objects(
-        &self,
-        share: &HostRelease,
-        has: &BTreeSet<NarHash>,
-    ) -> Result<BTreeSet<String>, Failure> {
+    fn objects(&self, share: &HostRelease, has: &Has) -> Result<BTreeSet<String>, Failure> {
         let closure: Closure = self.repository.document(&share.closure)?;
         let delivery: Delivery = self.repository.document(&share.delivery)?;
         let documents = [&share.closure, &share.delivery, &share.data];
         let mut names: BTreeSet<String> = documents.map(|o| object_name(&o.id)).into();
-        for info in closure.paths.iter().filter(|info| !has.contains(&info.nar_hash)) {
+        let lacks = |info: &&PathInfo| !has.contains(&(info.path.clone(), info.nar_hash));
+        for info in closure.paths.iter().filter(lacks) {
             let full = delivery.full(&info.path).with_context(|| info.path.to_string())?;
             names.insert(object_name(&full.id));
             names.extend(patches(&delivery, info, has).map(|o| object_name(&o.id)));
@@ -178,14 +180,14 @@ impl Shelf {
 /// Patches for a path against what the host has.
 fn patches<'a>(
     delivery: &'a Delivery,
-    info: &afield_core::release::PathInfo,
-    has: &'a BTreeSet<NarHash>,
+    info: &PathInfo,
+    has: &'a Has,
 ) -> impl Iterator<Item = &'a ObjectRef> {
-    use afield_core::release::Offer;
     let offers = delivery.offers.get(&info.path).into_iter().flatten();
     offers.filter_map(move |offer| match offer {
         Offer::Patch { object, bases, .. } => {
-            bases.iter().all(|base| has.contains(&base.nar_hash)).then_some(object)
+            let there = |base: &Base| has.contains(&(base.path.clone(), base.nar_hash));
+            bases.iter().all(there).then_some(object)
         }
         _ => None,
     })

@@ -129,7 +129,7 @@ fn import_batch(
     let mut batch = batch.to_vec();
     let mut from = 0;
     while from < batch.len() {
-        match import::import(job.host, job.nix, &batch[from..], &fetcher.infos)? {
+        match import::import(job.host, job.nix, &batch[from..], fetcher.infos)? {
             Ok(()) => break,
             Err(Bad { done, why }) => {
                 from += done;

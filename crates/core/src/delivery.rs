@@ -90,12 +90,14 @@ pub struct Way<'a> {
 }
 
 impl Offer {
-    /// The offer as a way; none if it is not known here.
+    /// The offer as a way; none if it is not known here, as a patch against nothing.
     pub fn way(&self) -> Option<Way<'_>> {
         match self {
             Self::Full { object, at } => Some(Way { object, bases: &[], at: *at }),
-            Self::Patch { object, bases, at } => Some(Way { object, bases, at: *at }),
-            Self::Unknown => None,
+            Self::Patch { object, bases, at } if !bases.is_empty() => {
+                Some(Way { object, bases, at: *at })
+            }
+            Self::Patch { .. } | Self::Unknown => None,
         }
     }
 }
@@ -317,7 +319,7 @@ mod tests {
             at: None,
         };
         let offers =
-            vec![full(1, 100, None), patch(2, 5, &[2, 3]), patch(3, 9, &[2]), patch(4, 200, &[9])];
+            vec![full(1, 100, None), patch(2, 5, &[2, 3]), patch(3, 9, &[2]), patch(4, 1, &[])];
         let text = serde_json::to_string(&offers).unwrap();
         assert!(text.contains(r#"{"kind":"patch","object":{"#), "{text}");
         let delivery = delivery(&[(1, serde_json::from_str(&text).unwrap())]);

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use afield_agent::state::{State, Store};
 use afield_core::assignment::{Assignment, Order};
+use afield_core::delivery::Place;
 use afield_core::health::Health;
 use afield_core::host_data::HostData;
 use afield_core::ids::{HostName, NarHash, ObjectId, StorePath};
@@ -85,12 +86,15 @@ pub(crate) fn targets() -> Vec<Target> {
             || {
                 Box::new(|input| {
                     let Some(delivery) = document::<Delivery>(input) else { return };
+                    let none = Closure { format: 1, paths: Vec::new() };
+                    let _ = delivery.validate(&none);
                     for path in delivery.offers.keys() {
-                        let (full, best) = (delivery.full(path), delivery.best(path, |_| true));
+                        let full = delivery.full(path);
+                        let best = delivery.best(path, |object| object.size, |_| true);
                         assert!(
                             full.is_err()
                                 || best.is_ok_and(
-                                    |(best, _)| full.is_ok_and(|full| best.size <= full.size)
+                                    |best| full.is_ok_and(|full| best.object.size <= full.size)
                                 )
                         );
                     }
@@ -272,11 +276,12 @@ impl Documents {
             paths: vec![path("libc", &["libc"]), path("toplevel", &["libc"])],
         };
         let object = ObjectRef { id: ObjectId::of(b"x"), size: 1 };
+        let pack = object.clone();
         let patch = r#"[{"kind":"patch","object":{"id":"ID","size":1},"bases":[{"path":"PATH","nar_hash":"ID"}]},{"kind":"later"}]"#;
         let patch =
             patch.replace("ID", &object.id.to_string()).replace("PATH", store_path("old").as_str());
         let mut offers: Vec<Offer> = serde_json::from_str(&patch).unwrap();
-        offers.push(Offer::Full { object: object.clone() });
+        offers.push(Offer::Full { object: object.clone(), at: Some(Place { pack: 0, offset: 0 }) });
         let offers = BTreeMap::from([(store_path("libc"), offers)]);
         let fleet = Fleet::new();
         let share = afield_core::release::HostRelease {
@@ -293,7 +298,8 @@ impl Documents {
         Self {
             manifest: serde_json::to_vec(&manifest).unwrap(),
             closure: serde_json::to_vec(&closure).unwrap(),
-            delivery: serde_json::to_vec(&Delivery { format: 1, offers }).unwrap(),
+            delivery: serde_json::to_vec(&Delivery { format: 1, packs: vec![pack], offers })
+                .unwrap(),
             data: serde_json::to_vec(&data).unwrap(),
         }
     }

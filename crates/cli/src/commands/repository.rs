@@ -34,7 +34,7 @@ enum RepositoryCommand {
     after_help = "A mirror is a folder or s3://BUCKET/FOLDER; whatever serves its files to hosts, Afield does not mind. \
 What is named is copied before what names it, the timestamp after all that it stands for, assignments last: whoever \
 reads in the middle, or after a copy that was cut off, sees the release before or the new one. Start it again, and it \
-goes on. afield release and afield keys rotate do not forget the mirrors either: afield release copies by itself.\n\n\
+goes on. afield release copies by itself; after afield keys rotate, run it.\n\n\
 For S3 the environment says where and who, as for other tools: AWS_ENDPOINT_URL, AWS_REGION, AWS_ACCESS_KEY_ID and \
 AWS_SECRET_ACCESS_KEY (or AWS_SHARED_CREDENTIALS_FILE), AWS_ALLOW_HTTP=true for a storage without TLS.\n\n\
 Beside a hub, --every 30s keeps assignments fresh in the mirrors.\n\n\

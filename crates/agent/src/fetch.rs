@@ -92,7 +92,7 @@ fn in_batches(
     let (tell, told) = channel();
     let (permit, permits) = channel();
     (0..AHEAD).try_for_each(|_| permit.send(()))?;
-    let lan = Lan::of(&job.host.config);
+    let lan = Lan::of(job.host);
     let fetcher = Fetcher { job, infos: &infos, stop: &stop, lan };
     std::thread::scope(|scope| {
         let fetching = scope.spawn(|| fetcher.run(tell, permits));

@@ -17,6 +17,7 @@ use afield_store::files;
 use super::peers::Peer;
 use super::{Fetching, Settings, Shelf, is_local};
 use crate::config::Config;
+use crate::host::Host;
 
 /// The file of peers has at most this many bytes.
 const MAX_PEERS: u64 = 64 * 1024;
@@ -54,10 +55,13 @@ impl std::fmt::Debug for Lan {
 }
 
 impl Lan {
-    /// The peers of a host, if its configuration wants any. A shelf that cannot be used is no reason to stop.
-    pub fn of(config: &Config) -> Option<Self> {
-        let settings = config.lan.as_ref()?;
-        match Self::new(config, settings) {
+    /// The peers of a host, if its configuration wants any. A shelf that cannot be used is no reason to stop. A run from
+    /// a stick waits for nobody, and leaves what it brings to the others.
+    pub fn of(host: &Host) -> Option<Self> {
+        let settings = host.config.lan.as_ref()?;
+        let waits = host.stick.is_none();
+        let wait = if waits { settings.wait.duration() } else { Duration::ZERO };
+        match Self::new(&host.config, settings, wait) {
             Ok(lan) => Some(lan),
             Err(e) => {
                 eprintln!("afield-agent: no help from the LAN: {}: {e}", settings.shelf.display());
@@ -67,7 +71,7 @@ impl Lan {
     }
 
     /// Whoever is written down as a peer. A file that is not there, or makes no sense, names nobody.
-    fn new(config: &Config, settings: &Settings) -> std::io::Result<Self> {
+    fn new(config: &Config, settings: &Settings, wait: Duration) -> std::io::Result<Self> {
         let shelf = Shelf::new(config.inside(&settings.shelf), settings);
         shelf.make()?;
         let bytes = files::read_if_there(&config.inside(&settings.peers), MAX_PEERS)?;
@@ -75,7 +79,7 @@ impl Lan {
             bytes.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
         let local = all.into_iter().filter(|a| is_local(a.ip())).take(MOST);
         let me = config.host.to_string();
-        let (wait, peers) = (settings.wait.duration(), local.map(Peer::new).collect());
+        let peers = local.map(Peer::new).collect();
         let mine = Fetching { host: me.clone(), ..Fetching::default() };
         let run = Mutex::new(Run { patience: wait, touched: None, mine });
         Ok(Self { me, shelf, peers, wait, run })

@@ -125,6 +125,7 @@ impl Config {
         if let Some(path) = paths.find(|p| !p.is_absolute()) {
             return Err(format!("{} is no absolute path", path.display()));
         }
+        self.lan.as_ref().map_or(Ok(()), lan::Settings::check)?;
         if self.interval.as_secs() == 0 {
             return Err("interval is 0s: give the host at least 1s between two check-ins".into());
         }

@@ -46,12 +46,23 @@ impl Default for Settings {
             peers: "/run/afield-lan/peers.json".into(),
             keep_mib: 2048,
             keep: Span::secs(7 * 24 * 3600),
-            wait: Span::secs(3600),
+            wait: Span::secs(20 * 60),
         }
     }
 }
 
 impl Settings {
+    /// What is wrong with them.
+    pub fn check(&self) -> Result<(), String> {
+        if self.wait.as_secs() > MAX_WAIT {
+            return Err(format!(
+                "lan.wait is longer than {}m, which looks like a hang to systemd's watchdog",
+                MAX_WAIT / 60
+            ));
+        }
+        Ok(())
+    }
+
     /// The paths that must be absolute.
     pub fn paths(&self) -> [&Path; 2] {
         [&self.shelf, &self.peers]
@@ -77,6 +88,8 @@ struct Fetching {
     age: u64,
 }
 
+/// Longest `wait`, seconds: the agent's service is ended after a longer silence.
+const MAX_WAIT: u64 = 30 * 60;
 /// A claim without progress for so many seconds counts no more.
 const STALE: u64 = 60;
 /// A claim has at most this many bytes.

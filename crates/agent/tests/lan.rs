@@ -130,8 +130,8 @@ fn with_the_leader_gone_another_goes_on() {
     let server = Server::start(fleet.path());
     let (anka, bela) =
         (host("anka", &fleet, &server, "600s"), host("bela", &fleet, &server, "600s"));
-    // Killed in the middle of a fetch, its word stays behind, and its server goes on.
-    let killed = anka.run(&["once"], &[("AFIELD_FAULT", "fetch:chunk:3")]);
+    // Killed in the middle of an object (documents come first), its word stays behind, and its server goes on.
+    let killed = anka.run(&["once"], &[("AFIELD_FAULT", "fetch:chunk:8")]);
     assert!(!killed.status.success());
     let claim = anka.path("var/lib/afield-lan/fetching.json");
     let claimed = fs::read_to_string(&claim).unwrap();

@@ -24,6 +24,9 @@ let
     // lib.optionalAttrs (user.expires != null) { inherit (user) expires; };
 in
 {
+  # Made here, with groups and sudo rules; the agent places keys only.
+  afield.agent.settings.accounts = "system";
+
   users = {
     # What is not declared is not there: accounts made by hand would survive the person's leaving.
     mutableUsers = false;

@@ -71,6 +71,12 @@ in
       # The key of tunnels.d: the one by which relays, reports and secrets know the host.
       host-key = lib.mkDefault config.settings.system.private_key_source;
       trust-root = lib.mkDefault "/etc/afield/root.json";
+      # The copy that the tunnel's account may read.
+      tunnel-key = lib.mkDefault config.settings.system.private_key;
+      secrets = lib.removeSuffix "/" config.settings.system.secrets.dest_directory;
+      secrets-groups = [ "wheel" ] ++ config.settings.system.secrets.allow_groups;
+      configs = lib.removeSuffix "/" config.settings.system.app_configs.dest_directory;
+      configs-groups = [ "wheel" ] ++ config.settings.system.app_configs.allow_groups;
     }
     // lib.optionalAttrs (cfg.hub != null) { inherit (cfg) hub; };
 

@@ -16,7 +16,7 @@ in
       openFirewall = true;
       # Nobody adds keys by hand: the fast layer's keys, and those that live in the system.
       authorizedKeysInHomedir = false;
-      authorizedKeysFiles = lib.mkForce [ "/run/afield/access/authorized_keys.d/%u" "/etc/ssh/authorized_keys.d/%u" ];
+      authorizedKeysFiles = lib.mkForce [ "/var/lib/afield-access/authorized_keys.d/%u" "/etc/ssh/authorized_keys.d/%u" ];
       settings = {
         PasswordAuthentication = false;
         KbdInteractiveAuthentication = false;

@@ -27,7 +27,7 @@ in
       "ssh/ssh_known_hosts".text = lines (lib.mapAttrsToList known config.afield.knownHosts);
       # Read before the distribution's own file; the first value of a setting wins.
       "ssh/sshd_config.d/10-afield.conf".text = ''
-        AuthorizedKeysFile /run/afield/access/authorized_keys.d/%u /etc/ssh/authorized_keys.d/%u
+        AuthorizedKeysFile /var/lib/afield-access/authorized_keys.d/%u /etc/ssh/authorized_keys.d/%u
         PasswordAuthentication no
         KbdInteractiveAuthentication no
         PermitRootLogin prohibit-password

@@ -52,6 +52,19 @@ const NEEDS: &[Need] = &[
         },
     },
     Need {
+        package: "sudo",
+        why: "has visudo, which judges the sudo rules that hosts get",
+        present: || Path::new("/usr/sbin/visudo").exists(),
+    },
+    Need {
+        package: "libnss-systemd",
+        why: "finds the accounts that hosts get, in the tests",
+        present: || {
+            let root = Command::new("getent").args(["-s", "systemd", "passwd", "root"]).output();
+            root.is_ok_and(|output| output.status.success())
+        },
+    },
+    Need {
         package: "openssh-client",
         why: "makes the hosts' keys",
         present: || find("ssh-keygen").is_some(),

@@ -49,6 +49,35 @@ pub struct Config {
     /// An activation that takes longer is ended.
     #[serde(default = "default_activation_timeout")]
     pub activation_timeout: Span,
+    /// Where secrets are opened into; in memory.
+    #[serde(default = "default_secrets")]
+    pub secrets: PathBuf,
+    /// Groups that may read them.
+    #[serde(default = "default_readers")]
+    pub secrets_groups: Vec<String>,
+    /// Where app configs are written.
+    #[serde(default = "default_configs")]
+    pub configs: PathBuf,
+    /// Groups that may read them.
+    #[serde(default = "default_readers")]
+    pub configs_groups: Vec<String>,
+    /// Who makes people's accounts.
+    #[serde(default)]
+    pub accounts: Accounts,
+    /// The host's key as the tunnel's user can read it; by default `host-key`.
+    #[serde(default)]
+    pub tunnel_key: Option<PathBuf>,
+}
+
+/// Who makes people's accounts, their groups and sudo rules.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accounts {
+    /// The agent, from host data.
+    #[default]
+    HostData,
+    /// The system, as on NixOS; the agent places keys only.
+    System,
 }
 
 fn default_root() -> PathBuf {
@@ -77,6 +106,18 @@ fn default_heartbeat() -> Span {
 
 fn default_activation_timeout() -> Span {
     Span::secs(900)
+}
+
+fn default_secrets() -> PathBuf {
+    "/run/.secrets".into()
+}
+
+fn default_configs() -> PathBuf {
+    "/run/.app_configs".into()
+}
+
+fn default_readers() -> Vec<String> {
+    vec!["wheel".into()]
 }
 
 /// What is wrong with a configuration file.
@@ -121,9 +162,17 @@ impl Config {
         }
         let paths = [&self.root, &self.host_key, &self.trust_root, &self.state];
         let lan = self.lan.iter().flat_map(lan::Settings::paths);
-        let mut paths = paths.into_iter().map(PathBuf::as_path).chain(lan);
+        let paths = paths.into_iter().chain([&self.secrets, &self.configs]);
+        let mut paths = paths.map(PathBuf::as_path).chain(lan);
         if let Some(path) = paths.find(|p| !p.is_absolute()) {
             return Err(format!("{} is no absolute path", path.display()));
+        }
+        // They are replaced as a whole: what else lies there would be lost.
+        for (key, path) in [("secrets", &self.secrets), ("configs", &self.configs)] {
+            if !path.starts_with("/run") || path.components().count() < 3 {
+                let path = path.display();
+                return Err(format!("{key}: {path} is no folder of its own below /run"));
+            }
         }
         self.lan.as_ref().map_or(Ok(()), lan::Settings::check)?;
         if self.interval.as_secs() == 0 {

@@ -79,13 +79,18 @@ impl Host {
 
     /// Where a manifest or document is kept.
     pub fn document(&self, id: &ObjectId) -> PathBuf {
-        self.own("documents").join(id.hex())
+        document(&self.config, id)
     }
 
     /// Where an object is fetched to.
     pub fn download(&self, id: &ObjectId) -> PathBuf {
         self.own("downloads").join(id.hex())
     }
+}
+
+/// Where a manifest or document is kept.
+pub fn document(config: &Config, id: &ObjectId) -> PathBuf {
+    config.state_dir().join("documents").join(id.hex())
 }
 
 /// The system's clock; tests of lying clocks set `AFIELD_CLOCK` in a build with fault points.

@@ -3,6 +3,7 @@
 //! [`reconcile::once`] is the spine; every other module is one of its steps. What to do is decided by
 //! `afield_core::plan`, which is pure; what is here only finds out and carries out.
 
+pub mod access;
 pub mod activate;
 pub mod checks;
 pub mod config;
@@ -24,8 +25,10 @@ pub mod reconcile;
 pub mod refusal;
 pub mod repair;
 pub mod report;
+pub mod secrets;
 pub mod source;
 pub mod state;
 pub mod stick;
+pub mod tree;
 pub mod tunnel;
 pub mod verify;

@@ -10,7 +10,7 @@ use afield_agent::mount::Mounted;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::{StateError, Store};
 use afield_agent::stick::Stick;
-use afield_agent::{activate, daemon, install, lan, observe, repair, tunnel};
+use afield_agent::{activate, daemon, install, lan, observe, repair, secrets, tunnel};
 use afield_core::report::Event;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -70,6 +70,8 @@ enum Command {
         /// The file; default: that of `--config`.
         file: Option<PathBuf>,
     },
+    /// Open this host's secrets into memory, at boot or by hand. Asks nobody.
+    Secrets(secrets::Args),
     /// Make this Debian or Ubuntu a host of the fleet: configuration, trust root, agent and its unit.
     Install(install::Args),
     /// Keep a reverse tunnel to every relay; runs for ever, as a user without rights.
@@ -102,7 +104,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct TunnelArgs {
     /// Relays and ports, as host data writes them; read again when it changes. TOML if its name says so.
-    #[arg(long, value_name = "FILE", default_value = "/var/lib/afield/tunnel.json")]
+    #[arg(long, value_name = "FILE", default_value = afield_core::accounts::TUNNEL)]
     tunnel_config: PathBuf,
     /// The tunnel's own folder: pinned keys, and the ways that worked last.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/afield-tunnel")]
@@ -149,6 +151,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Activate { folder } => {
             activate::detached_main(folder)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Secrets(args) => {
+            println!("{}", secrets::run(args, &cli.config)?);
             Ok(ExitCode::SUCCESS)
         }
         Command::Install(args) => {

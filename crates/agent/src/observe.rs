@@ -8,6 +8,7 @@ use afield_core::delivery::{Base, Delivery};
 use afield_core::ids::{NarHash, StorePath};
 use afield_core::plan::{Activation, Facts, Target};
 use afield_store::files;
+use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::host::Host;
@@ -23,6 +24,8 @@ pub struct Observed {
     pub facts: Facts,
     /// Drift of managed files, by name.
     pub drift: Vec<String>,
+    /// What is there undeclared, and what is declared without effect.
+    pub remarks: Vec<String>,
 }
 
 /// The system that is current.
@@ -37,11 +40,13 @@ pub fn observe(
     nix: &Nix,
     state: &State,
     verified: Option<&Verified>,
+    now: Timestamp,
 ) -> anyhow::Result<Observed> {
-    let mut drift = Vec::new();
+    let (mut drift, mut remarks) = (Vec::new(), Vec::new());
     let good_data = state.good.data.filter(|id| match data::kept(host, id) {
         Ok(good) => {
-            drift = data::drift(host, &good);
+            drift = data::drift(host, &good, now);
+            remarks = data::remarks(host, &good, now);
             drift.is_empty()
         }
         Err(e) => {
@@ -51,13 +56,14 @@ pub fn observe(
     });
     // During an attempt the data of the new generation may be in place already.
     let attempted = state.attempt.as_ref().and_then(|a| a.to.data);
-    let attempted = attempted.filter(|id| applied(host, id));
+    let attempted = attempted.filter(|id| applied(host, id, now));
     let budget = verified.and_then(|v| v.data.budget.clone());
     let target = verified.map(|v| target(host, nix, v)).transpose()?;
     let activation = match &state.attempt {
         Some(attempt) => activate::look(host, attempt),
         None => Activation::None,
     };
+    remarks.extend(profile_drift(host, state));
     let facts = Facts {
         target,
         current: current_system(&host.config),
@@ -69,11 +75,11 @@ pub fn observe(
         free: free(&host.config),
         allowance: purse::of(host, budget, host.now(state).time),
     };
-    Ok(Observed { facts, drift })
+    Ok(Observed { facts, drift, remarks })
 }
 
-fn applied(host: &Host, id: &afield_core::ids::ObjectId) -> bool {
-    data::kept(host, id).is_ok_and(|kept| data::drift(host, &kept).is_empty())
+fn applied(host: &Host, id: &afield_core::ids::ObjectId, now: Timestamp) -> bool {
+    data::kept(host, id).is_ok_and(|kept| data::drift(host, &kept, now).is_empty())
 }
 
 fn target(host: &Host, nix: &Nix, verified: &Verified) -> anyhow::Result<Target> {
@@ -85,6 +91,16 @@ fn target(host: &Host, nix: &Nix, verified: &Verified) -> anyhow::Result<Target>
     let missing = delivery.missing(closure, &lacks, |object| fetch::here(host, object), has)?;
     let (system, data) = (release.system.clone(), release.data.id);
     Ok(Target { release: assignment.release, system, data, missing })
+}
+
+/// The profile decides what boots next; what runs is compared for itself.
+fn profile_drift(host: &Host, state: &State) -> Option<String> {
+    let good = state.good.system.as_ref().filter(|_| state.good.release.is_some())?;
+    let profile = host.config.inside(Path::new("/nix/var/nix/profiles/system"));
+    let link = fs::read_link(&profile).ok()?;
+    let found = fs::read_link(profile.parent()?.join(link)).ok()?;
+    let differs = state.attempt.is_none() && found != Path::new(good.as_str());
+    differs.then(|| format!("drift: the system profile is {}, not {good}", found.display()))
 }
 
 /// Which bases of patches for missing paths are there, and with which content.

@@ -52,10 +52,11 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
     let (verified, refusal) = verify_first(host, &mut run.state, offers, run.now);
     run.accept(verified.as_ref(), refusal.as_ref())?;
     run.mend(verified.as_ref());
+    run.restore();
 
     for _ in 0..MAX_ROUNDS {
         // 4. Observe.
-        let observed = observe(host, &run.nix, &run.state, verified.as_ref())?;
+        let observed = observe(host, &run.nix, &run.state, verified.as_ref(), run.now)?;
         run.notice(&observed);
 
         // 5. Plan.
@@ -79,7 +80,7 @@ pub fn preview(host: &Host) -> anyhow::Result<(Plan, Option<Refusal>)> {
     let (_store, mut state, _) = Store::open(&host.config.state_dir())?;
     let now = host.now(&state).time;
     let (verified, refusal) = verify_first(host, &mut state, fetch_assignments(host), now);
-    let observed = observe(host, &Nix::new(&host.config), &state, verified.as_ref())?;
+    let observed = observe(host, &Nix::new(&host.config), &state, verified.as_ref(), now)?;
     Ok((plan(&observed.facts), refusal))
 }
 
@@ -157,7 +158,26 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What lay in memory is gone after a restart of the machine, which is no drift.
+    fn restore(&mut self) {
+        let good = self.state.good.data.filter(|_| self.state.attempt.is_none());
+        if !data::was_restarted(self.host) {
+            return;
+        }
+        // What fails here is drift below, and told there.
+        if let Some(Ok(good)) = good.map(|id| data::kept(self.host, &id))
+            && data::restore(self.host, &good).is_ok()
+        {
+            (self.say)("put app configs and secrets back after a restart of the machine");
+        }
+    }
+
     fn notice(&mut self, observed: &Observed) {
+        for remark in &observed.remarks {
+            if !self.notes.contains(remark) {
+                self.notes.push(remark.clone());
+            }
+        }
         if self.state.attempt.is_none() {
             self.notes.extend(observed.drift.iter().map(|d| format!("drift: {d}")));
         }
@@ -219,7 +239,9 @@ impl<'a> Run<'a> {
                 self.state.attempt = Some(Attempt { to, direction, activations: 0, failure: None });
                 self.store.save(&self.state, "begin")?;
             }
-            Step::ApplyData { data } => data::apply(self.host, &data::kept(self.host, &data)?)?,
+            Step::ApplyData { data } => {
+                data::apply(self.host, &data::kept(self.host, &data)?, self.now)?;
+            }
             Step::Activate { system } => return self.activate(&system),
             Step::Await { .. } => {
                 activate::wait(self.host)?;

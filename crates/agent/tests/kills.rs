@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use afield_core::delivery::Way;
+use afield_core::host_data::HostData;
 use afield_core::ids::ReleaseId;
 use afield_core::report::{Event, Report};
 use afield_testkit::host::Host;
 use afield_testkit::server::{Request, Server};
-use afield_testkit::system::Contract;
-use common::Bed;
+use afield_testkit::system::{Contract, System};
+use common::{Bed, people};
 
 /// The fault points that one run passes, in order, as `name:n`.
 fn points(bed: &Bed) -> Vec<String> {
@@ -83,9 +84,35 @@ fn check_nothing_twice(
 
 /// A host on release 1 to which release 2 is offered; every kill happens to a copy of it.
 fn offered(contract: Contract) -> Bed {
-    let mut bed = Bed::settled();
-    bed.offer_patched("two", contract, "config two");
+    let mut bed = Bed::settled_with(&told("config one", "fay"));
+    bed.fleet.against = Some(System::new("one", Contract::Honest));
+    bed.offer_data("two", contract, &told("config two", "zed"));
+    bed.fleet.against = None;
     bed
+}
+
+/// One person, since every file that is placed or removed is a point of its own.
+fn told(config: &str, person: &str) -> HostData {
+    let mut data = people(&[(person, "remoteTunnel", None)]);
+    data.configs.get_mut("settings").unwrap().content = config.to_owned();
+    data
+}
+
+/// Who has a file of each kind; half an account would show here.
+fn accounts(host: &Host) -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in ["etc/userdb", "var/lib/afield-access/authorized_keys.d"] {
+        let entries = fs::read_dir(host.path(folder)).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        found.extend(names.filter(|name| name.contains("fay") || name.contains("zed")));
+    }
+    found.sort();
+    found
+}
+
+fn whole(person: &str) -> Vec<String> {
+    let ends = ["", ".group", ".user", ":ssh-fwd-tun-users.membership", ":ssh-users.membership"];
+    ends.map(|end| format!("{person}{end}")).to_vec()
 }
 
 /// Kills a copy of the host at one point, and lets it go on. Returns what it reported.
@@ -113,6 +140,7 @@ fn killed_at_every_point_of_a_good_release_the_host_gets_it() {
         assert_eq!(host.text("etc/site"), "two", "{point}");
         let config = host.text("run/.app_configs/app/settings.yml");
         assert_eq!(config, "config two", "{point}");
+        assert_eq!(accounts(&host), whole("zed"), "{point}");
         let last = reports.last().unwrap_or_else(|| panic!("{point}: no report"));
         assert_eq!((&last.event, last.release), (&Event::Healthy, Some(ReleaseId(2))), "{point}");
     }
@@ -126,6 +154,7 @@ fn killed_at_every_point_of_a_broken_release_the_host_goes_back() {
         assert_eq!(host.text("etc/site"), "one", "{point}");
         let config = host.text("run/.app_configs/app/settings.yml");
         assert_eq!(config, "config one", "{point}");
+        assert_eq!(accounts(&host), whole("fay"), "{point}");
         let told = |e: &Event| matches!(e, Event::RolledBack { from: ReleaseId(2), .. });
         let times = reports.iter().filter(|r| told(&r.event)).count();
         assert_eq!(times, 1, "{point}: told {times} times in {reports:?}");

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use afield_core::fleet::{self, Finding, Fleet, Severity, Sources};
 use anyhow::Context as _;
+use zeroize::Zeroize;
 
 use crate::cli::GlobalArgs;
 use crate::exit::Failure;
@@ -70,9 +71,20 @@ impl Context {
 
     /// Reads and checks this folder.
     pub fn read_folder(&self, dir: &Path) -> Result<Folder, Failure> {
+        self.folder_opened(dir, |_| Ok(()))
+    }
+
+    /// The same for a caller who opens secrets; what they hold is wiped when it has been looked at.
+    pub fn folder_opened(
+        &self,
+        dir: &Path,
+        open: impl FnOnce(&mut Sources) -> Result<(), Failure>,
+    ) -> Result<Folder, Failure> {
         let dir = dir.canonicalize().with_context(|| format!("cannot open {}", dir.display()))?;
-        let sources = folder::read(&dir)?;
+        let mut sources = folder::read(&dir)?;
+        open(&mut sources)?;
         let (fleet, findings) = fleet::load(&sources).check(self.today);
+        sources.opened_secrets.values_mut().for_each(Zeroize::zeroize);
         Ok(Folder { dir, sources, fleet, findings })
     }
 

@@ -22,7 +22,8 @@ pub fn text(finding: &Finding, folder: &Folder, base: &Path, color: bool) -> Str
     let mut group = Group::with_title(title);
     let path = folder.path(&finding.file, base).display().to_string();
     match Excerpt::of(folder, &finding.file, finding.line, finding.column, finding.length) {
-        None => group = group.element(Origin::path(path)),
+        // What stands in an opened secret is not shown, only where.
+        None => group = group.element(Origin::path(path).line(finding.line as usize)),
         Some(excerpt) => {
             let mark = AnnotationKind::Primary.span(excerpt.mark.clone());
             group = group.element(excerpt.snippet(path, mark));
@@ -53,6 +54,9 @@ struct Excerpt {
 impl Excerpt {
     /// Around a place; none if the whole file is meant or its text is not at hand.
     fn of(folder: &Folder, file: &str, line: u32, column: u32, length: u32) -> Option<Self> {
+        if folder.sources.opened_secrets.contains_key(file) {
+            return None;
+        }
         let text = std::str::from_utf8(folder.sources.files.get(file)?).ok()?;
         let line = (line as usize).checked_sub(1).filter(|_| length > 0)?;
         let first = line.saturating_sub(AROUND);

@@ -47,7 +47,7 @@ fn a_release_holds_what_hosts_need_and_prove() {
     let config = "configs:\n  form:\n    path: intake/form.yml\n    content: \"v: 1\\n\"\n    servers: [bb]\n";
     field.write("org-config/app_configs/master/intake-configs.yml", config);
     let sealed =
-        "\"bb\":\n  \"encrypted_key\": |-\n    aa\n    bb\n  \"encrypted_secrets\": |-\n    cc\n";
+        "\"bb\":\n  \"encrypted_key\": |-\n    aa\n    bb\n  \"encrypted_secrets\": |-\n    cccc\n";
     field.write("org-config/secrets/generated/generated-secrets.yml", sealed);
     let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
     assert_eq!(
@@ -82,7 +82,7 @@ fn a_release_holds_what_hosts_need_and_prove() {
                 (data.configs["form"].path.as_str(), data.configs["form"].content.as_str()),
                 ("intake/form.yml", "v: 1\n")
             );
-            assert_eq!(data.sealed.unwrap().encrypted_key, "aa\nbb");
+            assert_eq!(data.sealed.unwrap().encrypted_key, "aabb");
         } else {
             assert!(data.configs.is_empty() && data.sealed.is_none());
         }
@@ -339,4 +339,91 @@ fn refreshing_signs_anew_and_makes_no_release() {
     assert_ne!(std::fs::read(&timestamp).unwrap(), before);
     let (_, manifest) = manifest(&field, 1);
     assert_eq!(manifest.release.0, 1);
+}
+
+fn data(field: &Field, release: u64, host: &str) -> HostData {
+    let (repository, manifest) = manifest(field, release);
+    let host = host.parse().unwrap();
+    let data: HostData = repository.document(&manifest.hosts[&host].data).unwrap();
+    data.validate(&host).unwrap();
+    data
+}
+
+#[test]
+fn host_data_holds_what_the_fleet_folder_says_about_a_host() {
+    let field = Field::new(&[("aa", ONE), ("relay", ONE)]);
+    field.waves(&["aa"], &["relay"]);
+    field.run(&["keys", "init", "--out", "keys"]).code(0);
+    field.write(
+        "org-config/json/users.json",
+        r#"{"global_admins":["ann"],"users":{"expires":{"fay":"2090-05-01"},
+            "per-host":{"aa":{"enable":{"fay":"devops"}}},"roles":{}}}"#,
+    );
+    let keys = serde_json::json!({ "keys": {
+        "ann": { "public_keys": [common::public_key(100)] },
+        "fay": { "public_keys": [{ "publicKey": common::public_key(102), "keyOptions": ["no-pty"] }] },
+    }});
+    field.write("org-config/json/keys.json", &keys.to_string());
+    settings(&field, "[access]\nend-sessions = true\n");
+    field.write("org-config/secrets/generated/generated-secrets.yml", "{}\n");
+    let age = "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n";
+    field.write("org-config/secrets/generated/age/aa.age", age);
+    field.run(&["release", "--keys", "keys"]).code(0);
+
+    let aa = data(&field, 1, "aa");
+    assert_eq!((aa.format, aa.end_sessions, aa.age.as_deref()), (2, true, Some(age)));
+    let fay = &aa.access["fay"];
+    assert_eq!((fay.profile.as_str(), fay.expires.as_deref()), ("devops", Some("2090-05-01")));
+    assert_eq!(fay.keys, [format!("no-pty {} fay", common::public_key(102))]);
+    assert_eq!(aa.access["robot"].profile, "robot");
+    let tunnel = aa.tunnel.unwrap();
+    assert_eq!(
+        (tunnel.forwards[0].listen, tunnel.relays[0].addresses[0].as_str()),
+        (2000, "192.0.2.1")
+    );
+    assert!(aa.relay.is_none());
+    let relay = data(&field, 1, "relay").relay.unwrap();
+    assert!(relay.tunnel[0].starts_with("restrict,port-forwarding,permitlisten=\"2000\""));
+    assert!(
+        relay
+            .tunneller
+            .iter()
+            .any(|line| line.contains("expiry-time=\"20900501\"") && line.ends_with(" fay"))
+    );
+
+    // Who leaves is named before it is published, and changes nothing but host data.
+    field.write(
+        "org-config/json/users.json",
+        r#"{"global_admins":["ann"],"users":{"expires":{},"per-host":{},"roles":{}}}"#,
+    );
+    let dry = field.run(&["release", "--keys", "keys", "--dry-run", "--json"]).code(0).json();
+    assert_eq!(dry["hosts"]["aa"]["access"], serde_json::json!(["fay"]), "{dry:#}");
+    let (aa, relay) = (&dry["hosts"]["aa"], &dry["hosts"]["relay"]);
+    assert_eq!((&aa["system_changed"], &relay["relay_changed"]), (&false.into(), &true.into()));
+
+    // For hosts whose agent is too old for format 2: one release in between that it can take.
+    settings(&field, "host-data-format = 1\n");
+    field.run(&["release", "--keys", "keys"]).code(2);
+    field.write("afield.toml", "fleet = \"test\"\nhost-data-format = 1\n[build]\nfile = \"systems.nix\"\n[repository]\npath = \"repository\"\n");
+    field.run(&["release", "--keys", "keys"]).code(0);
+    let old = data(&field, 2, "aa");
+    assert!(old.format == 1 && old.tunnel.is_none() && old.access.contains_key("ann"));
+}
+
+#[test]
+fn a_release_that_would_take_the_secrets_away_is_refused() {
+    let field = fleet();
+    field.write("org-config/secrets/master/a-secrets.yml", "$ANSIBLE_VAULT;1.1;AES256\n6161\n");
+    let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
+    assert!(report["notes"][0].as_str().unwrap().contains("afield secrets seal"), "{report:#}");
+    let age = "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n";
+    field.write("org-config/secrets/generated/age/aa.age", age);
+    field.run(&["release", "--keys", "keys"]).code(0);
+    fs::remove_dir_all(field.path("org-config/secrets/generated")).unwrap();
+    let ran = field.run(&["release", "--keys", "keys"]).code(3);
+    assert!(
+        ran.err.contains("would lose") && ran.err.contains("afield secrets seal"),
+        "{}",
+        ran.err
+    );
 }

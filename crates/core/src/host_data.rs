@@ -4,12 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::accounts;
 use crate::budget::Budget;
-use crate::ids::{HostName, Name};
+use crate::host_plan::RelayKeys;
+use crate::ids::{HostName, Name, UserName};
 use crate::span::Span;
+use crate::tunnel;
 
-/// Format number of [`HostData`]; an agent refuses a higher one.
-pub const FORMAT: u32 = 1;
+/// Format number of [`HostData`]; an agent refuses a higher one, and says that it must be updated first.
+///
+/// Format 1 had the same fields as far as it went: an agent of its time reads format 2 far enough to say so.
+pub const FORMAT: u32 = 2;
+/// From this format on, access, tunnel, relay keys and secrets are applied; before, they were only carried.
+const APPLIES_ALL: u32 = 2;
 
 /// Everything a host is told besides its system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,12 +31,27 @@ pub struct HostData {
     /// App configs by name; they are written below `/run/.app_configs`.
     #[serde(default)]
     pub configs: BTreeMap<String, ConfigFile>,
-    /// People who may log in. Carried, and applied by a later version.
+    /// People who may log in, by the names of their accounts.
     #[serde(default)]
     pub access: BTreeMap<String, Access>,
-    /// The host's entry of `generated-secrets.yml`, sealed to its key. Carried likewise.
+    /// The host's entry of `generated-secrets.yml`, sealed to its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
+    /// The same secrets as an armored age file, which counts if there are both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<String>,
+    /// Its reverse tunnels. The path of the private key is the host's own affair.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<tunnel::Config>,
+    /// On relays: who may listen, and who may pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayKeys>,
+    /// Deployment services, which `robot` may start.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deployments: Vec<Name>,
+    /// Whether people who may no longer log in are also thrown out of running sessions.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub end_sessions: bool,
     /// What the link of the host's site allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
@@ -163,9 +185,46 @@ pub enum DataFlaw {
     /// Two app configs would write one file, or one a file where the other needs a folder.
     #[error("app configs {0} and {1} write to the same path")]
     Clash(String, String),
+    /// What is said about a person cannot be an account.
+    #[error("the access of {user:?} cannot be applied: {why}")]
+    Access {
+        /// As it is written.
+        user: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A line for a relay's accounts would give more than a relay's accounts may have.
+    #[error("a key for the relay's account {account} lacks `restrict`: {line}")]
+    Relay {
+        /// `tunnel` or `tunneller`.
+        account: &'static str,
+        /// How the line begins.
+        line: String,
+    },
+    /// The tunnel's configuration.
+    #[error("its tunnel: {0}")]
+    Tunnel(#[from] tunnel::ConfigFlaw),
 }
 
 impl HostData {
+    /// What tells a host nothing.
+    pub fn empty(host: HostName) -> Self {
+        Self {
+            format: FORMAT,
+            host,
+            checks: Vec::new(),
+            configs: BTreeMap::new(),
+            access: BTreeMap::new(),
+            sealed: None,
+            age: None,
+            tunnel: None,
+            relay: None,
+            deployments: Vec::new(),
+            end_sessions: false,
+            budget: None,
+        }
+    }
+
     /// Checks what the signature cannot.
     pub fn validate(&self, host: &HostName) -> Result<(), DataFlaw> {
         if self.format > FORMAT {
@@ -186,8 +245,67 @@ impl HostData {
             }
             paths.insert(&file.path, name);
         }
-        Ok(())
+        self.access.iter().try_for_each(|(user, access)| {
+            let wrong = |why: String| DataFlaw::Access { user: shorten(user), why };
+            check_access(user, access).map_err(wrong)
+        })?;
+        if let Some(keys) = &self.relay {
+            check_relay(keys)?;
+        }
+        self.tunnel.as_ref().map_or(Ok(()), |tunnel| Ok(tunnel.check()?))
     }
+
+    /// Whether access, tunnel, relay keys and secrets are to be applied, and not only carried.
+    pub fn applies_all(&self) -> bool {
+        self.format >= APPLIES_ALL
+    }
+
+    /// The same as agents of format 1 take it: they apply app configs and checks, and carry the rest.
+    pub fn as_format_1(self) -> Self {
+        let (age, tunnel, relay, deployments, end_sessions) = (None, None, None, Vec::new(), false);
+        Self { format: 1, age, tunnel, relay, deployments, end_sessions, ..self }
+    }
+}
+
+/// Names become file names and stand in sudoers; lines become lines of `authorized_keys`.
+fn check_access(user: &str, access: &Access) -> Result<(), String> {
+    let name: UserName = user.parse().map_err(|e: crate::ids::InvalidId| e.to_string())?;
+    let groups = ["docker", "systemd-journal", "users"];
+    if matches!(name.as_str(), "root" | "tunnel" | "tunneller")
+        || groups.iter().chain(&accounts::GROUPS).any(|group| *group == name.as_str())
+    {
+        return Err("this account or group is the system's own".into());
+    }
+    // Sudoers reads such a name as an alias, or as everybody.
+    if !user.bytes().any(|b| b.is_ascii_lowercase()) {
+        return Err("the name of an account needs a small letter".into());
+    }
+    if let Some(line) = access.keys.iter().find(|line| !one_line(line)) {
+        return Err(format!("a key is not one line of text: {:?}", shorten(line)));
+    }
+    match &access.expires {
+        Some(day) => day.parse::<jiff::civil::Date>().map(drop).map_err(|e| e.to_string()),
+        None => Ok(()),
+    }
+}
+
+fn check_relay(keys: &RelayKeys) -> Result<(), DataFlaw> {
+    for (account, lines) in [("tunnel", &keys.tunnel), ("tunneller", &keys.tunneller)] {
+        let narrow =
+            |line: &&String| one_line(line) && line.starts_with("restrict,port-forwarding");
+        if let Some(line) = lines.iter().find(|line| !narrow(line)) {
+            return Err(DataFlaw::Relay { account, line: shorten(line) });
+        }
+    }
+    Ok(())
+}
+
+fn one_line(text: &str) -> bool {
+    !text.is_empty() && !text.starts_with(['#', ' ']) && !text.contains(char::is_control)
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(60).collect()
 }
 
 /// Whether a relative path stays below the folder that it starts from.
@@ -210,13 +328,8 @@ mod tests {
     fn data(paths: &[&str]) -> HostData {
         let file = |path: &str| ConfigFile { path: path.into(), content: String::new() };
         HostData {
-            format: 1,
-            host: "clinic".parse().unwrap(),
-            checks: vec![],
             configs: paths.iter().enumerate().map(|(i, p)| (format!("c{i}"), file(p))).collect(),
-            access: BTreeMap::new(),
-            sealed: None,
-            budget: None,
+            ..HostData::empty("clinic".parse().unwrap())
         }
     }
 
@@ -232,6 +345,57 @@ mod tests {
         assert!(clash(&["a", "a/b"]) && clash(&["a/b", "a"]) && clash(&["a", "a"]));
         let other = data(&[]).validate(&"other".parse().unwrap());
         assert_eq!(other, Err(DataFlaw::OtherHost("clinic".parse().unwrap())));
+    }
+
+    #[test]
+    fn nothing_about_people_becomes_another_line_file_or_rule() {
+        let host = "clinic".parse().unwrap();
+        let key = "ssh-ed25519 AAAA ann".to_owned();
+        let access = |keys: Vec<String>, expires: Option<&str>| Access {
+            profile: "admin".into(),
+            keys,
+            expires: expires.map(str::to_owned),
+        };
+        let judge = |user: &str, access: Access| {
+            let mut data = data(&[]);
+            data.access.insert(user.into(), access);
+            data.validate(&host)
+        };
+        assert_eq!(judge("ann", access(vec![key.clone()], Some("2027-01-31"))), Ok(()));
+        for user in ["root", "tunneller", "wheel", "../ann", "a/b", "ALL", "ADMINS", "", "ann\n"] {
+            let found = judge(user, access(vec![], None));
+            assert!(matches!(found, Err(DataFlaw::Access { .. })), "{user:?} gave {found:?}");
+        }
+        for line in ["", "# x", "ssh-ed25519 AAAA\nssh-ed25519 BBBB", "a\rb"] {
+            assert!(judge("ann", access(vec![line.into()], None)).is_err(), "{line:?} was taken");
+        }
+        assert!(judge("ann", access(vec![key], Some("2027-02-30"))).is_err());
+        let mut relay = data(&[]);
+        relay.relay = Some(RelayKeys {
+            tunnel: vec![
+                "restrict,port-forwarding,permitlisten=\"2001\" ssh-ed25519 AAAA x".into(),
+            ],
+            tunneller: vec!["ssh-ed25519 AAAA ann".into()],
+        });
+        let found = relay.validate(&host);
+        assert!(matches!(found, Err(DataFlaw::Relay { account: "tunneller", .. })), "{found:?}");
+    }
+
+    #[test]
+    fn an_agent_of_format_1_reads_far_enough_to_say_so() {
+        #[derive(Deserialize)]
+        struct Format1 {
+            format: u32,
+            access: BTreeMap<String, Access>,
+            sealed: Option<Sealed>,
+        }
+        let mut data = data(&["a"]);
+        data.sealed = Some(Sealed { encrypted_key: "k".into(), encrypted_secrets: "s".into() });
+        data.relay = Some(RelayKeys { tunnel: vec![], tunneller: vec![] });
+        let old: Format1 = serde_json::from_str(&serde_json::to_string(&data).unwrap()).unwrap();
+        assert_eq!((old.format, old.access.len(), old.sealed), (2, 0, data.sealed.clone()));
+        let one = data.as_format_1();
+        assert!(!one.applies_all() && one.relay.is_none() && one.sealed.is_some());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Nothing here touches a file, a socket, the clock or the environment; time and facts come in as arguments.
 
+pub mod accounts;
 pub mod assignment;
 pub mod budget;
 pub mod bundle;

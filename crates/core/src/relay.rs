@@ -40,13 +40,14 @@ PerSourceMaxStartups 50
 LoginGraceTime 60
 ",
     );
+    let host_data = crate::accounts::KEYS;
     for (user, forwarding, other) in
         [("tunnel", "remote", "PermitOpen none"), ("tunneller", "local", "PermitListen none")]
     {
         text.push_str(&format!(
             "
 Match User {user}
-    AuthorizedKeysFile {KEYS_FOLDER}/%u
+    AuthorizedKeysFile {KEYS_FOLDER}/%u {host_data}/%u
     AuthorizedKeysCommand none
     AuthenticationMethods publickey
     AllowTcpForwarding {forwarding}

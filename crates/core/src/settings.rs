@@ -31,6 +31,12 @@ pub struct Settings {
     /// Checks of every host that they name.
     #[serde(default)]
     pub checks: Vec<DeclaredCheck>,
+    /// What holds for everybody who may log in.
+    #[serde(default)]
+    pub access: AccessSettings,
+    /// The format of host data; 1 for one release, while hosts still run an agent that reads no more.
+    #[serde(default, rename = "host-data-format")]
+    pub host_data_format: Option<u32>,
     /// What is special about single hosts.
     #[serde(default)]
     pub hosts: BTreeMap<HostName, HostSettings>,
@@ -95,6 +101,14 @@ impl Default for Trust {
     fn default() -> Self {
         Self { root_days: 730, release_days: 180, assignment_days: 30 }
     }
+}
+
+/// `[access]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct AccessSettings {
+    /// Whether people who may no longer log in are also thrown out of running sessions.
+    pub end_sessions: bool,
 }
 
 /// `[[checks]]`. Unknown keys are refused: a misspelt `contains` would make a check that always passes.

@@ -109,6 +109,12 @@ fn file_lies() -> Vec<Lie> {
             config("p", "!!python/x y", "[h1]"),
         ),
         lie(&["AF0013 app_configs/master/a-configs.yml:3"], CONFIGS, "configs: {}\n---\na: 1\n"),
+        // Lines are counted as editors do, also where YAML sees more line ends.
+        lie(
+            &["AF0506 app_configs/master/a-configs.yml:5"],
+            CONFIGS,
+            "# a\u{85}# b\rconfigs:\r\n  c:\n    # \u{85}\n    path: p\n    content: 5\n    servers: [h1]\n",
+        ),
         // A remark may stand anywhere.
         lie(&[], KEYS, "{\"_comment\": 1, \"keys\": {\"_comment\": {\"a\": [{\"_comment\": 2}]}}}"),
         lie(

@@ -104,12 +104,17 @@ impl Fleet {
         system: &System,
         config: &str,
     ) -> ReleaseId {
+        let told = hosts.iter().map(|(name, key)| (data(&name.parse().unwrap(), config), *key));
+        self.release_data(&told.collect::<Vec<_>>(), system)
+    }
+
+    /// Releases a system to hosts, each with its own host data.
+    pub fn release_data(&mut self, hosts: &[(HostData, PublicKey)], system: &System) -> ReleaseId {
         let id = ReleaseId(self.releases.len() as u64 + 1);
         let mut shares = BTreeMap::new();
-        for (name, key) in hosts {
-            let host: HostName = name.parse().unwrap();
-            let share = self.share(system, &data(&host, config), *key);
-            shares.insert(host, share);
+        for (data, key) in hosts {
+            let share = self.share(system, data, *key);
+            shares.insert(data.host.clone(), share);
         }
         let manifest = self.manifest(id, shares);
         self.publish(&manifest, 90);
@@ -271,13 +276,9 @@ pub fn data(host: &HostName, config: &str) -> HostData {
     };
     let file = ConfigFile { path: "app/settings.yml".into(), content: config.into() };
     HostData {
-        format: 1,
-        host: host.clone(),
         checks: vec![check],
         configs: BTreeMap::from([("settings".into(), file)]),
-        access: BTreeMap::new(),
-        sealed: None,
-        budget: None,
+        ..HostData::empty(host.clone())
     }
 }
 

@@ -16,5 +16,5 @@ in
   root-has-them-too = case (map (line: lib.last (lib.splitString " " line)) fast.users.users.root.openssh.authorizedKeys.keys) [ "amara_okafor" "amara_okafor" ];
   accounts-stay = case (lib.attrNames fast.users.users) (lib.attrNames (config { }).users.users);
   nobody-with-a-key-is-refused = case (lib.length (lib.filter (one: !one.assertion) nobody.assertions)) 1;
-  sshd-reads-both = case fast.services.openssh.authorizedKeysFiles [ "/run/afield/access/authorized_keys.d/%u" "/etc/ssh/authorized_keys.d/%u" ];
+  sshd-reads-both = case fast.services.openssh.authorizedKeysFiles [ "/var/lib/afield-access/authorized_keys.d/%u" "/etc/ssh/authorized_keys.d/%u" ];
 }

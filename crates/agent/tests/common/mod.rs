@@ -1,6 +1,7 @@
 //! A fleet, a server that can lie, and one host.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part")]
 
+use afield_core::host_data::{Access, HostData};
 use afield_core::ids::ReleaseId;
 use afield_core::release::Delivery;
 use afield_store::trust;
@@ -37,6 +38,30 @@ impl Bed {
         (release, system.path().to_string())
     }
 
+    /// Releases a system with this host data, and assigns it.
+    pub fn offer_data(&mut self, text: &str, contract: Contract, data: &HostData) -> ReleaseId {
+        let system = System::new(text, contract);
+        let release = self.fleet.release_data(&[(data.clone(), key().public())], &system);
+        self.fleet.assign("clinic", release);
+        release
+    }
+
+    /// A host that runs release 1 with this host data.
+    pub fn settled_with(data: &HostData) -> Self {
+        let mut bed = Self::new();
+        bed.offer_data("one", Contract::Honest, data);
+        let (code, said) = bed.host.once();
+        assert_eq!((code, &said["event"]["is"]), (0, &"healthy".into()), "{said}");
+        bed
+    }
+
+    /// The notes of one check-in, which must be healthy.
+    pub fn notes(&self) -> Vec<String> {
+        let (code, said) = self.host.once();
+        assert_eq!(code, 0, "{said}");
+        serde_json::from_value(said["notes"].clone()).unwrap()
+    }
+
     /// The same as a patch against the system "one".
     pub fn offer_patched(&mut self, text: &str, contract: Contract, config: &str) {
         self.fleet.against = Some(System::new("one", Contract::Honest));
@@ -65,4 +90,23 @@ impl Bed {
         bed.server.reports();
         bed
     }
+}
+
+/// An OpenSSH public key that nobody has the private half of.
+pub fn public_key(n: u8) -> String {
+    let key = afield_core::signed::SecretKey::from_seed(&[n; 32]).public();
+    let blob = [b"\0\0\0\x0bssh-ed25519\0\0\0\x20".as_slice(), key.as_bytes()].concat();
+    format!("ssh-ed25519 {}", data_encoding::BASE64.encode(&blob))
+}
+
+/// Host data of `clinic` with these people: name, profile, expiry. Each has one key, and it is its own.
+pub fn people(list: &[(&str, &str, Option<&str>)]) -> HostData {
+    let mut data = afield_testkit::fleet::data(&"clinic".parse().unwrap(), "config");
+    for (name, profile, expires) in list {
+        let key = format!("{} {name}", public_key(name.as_bytes()[0]));
+        let (profile, expires) = ((*profile).to_owned(), expires.map(str::to_owned));
+        let access = Access { profile, keys: vec![key], expires };
+        data.access.insert((*name).to_owned(), access);
+    }
+    data
 }

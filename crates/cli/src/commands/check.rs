@@ -6,16 +6,24 @@ use afield_core::fleet::Severity;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::secrets::keyring::{KeyArgs, Keyring};
 use crate::context::{Context, Folder};
 use crate::exit::{CommandResult, Outcome};
 use crate::report;
 
 /// Arguments of `afield check`.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Files of secrets are looked into if a key is given: the vault password by --password-file, \
+--password-command or AFIELD_VAULT_PASSWORD, the key of age files by --identity. Nothing is asked for, and what they hold \
+is never shown. What was not looked into, and why, is told on standard error, and as not_checked in JSON."
+)]
 pub struct CheckArgs {
     /// Form of the findings; --json is the same as --format json
     #[arg(long, value_name = "FORM", default_value = "text")]
     format: Format,
+    #[command(flatten)]
+    keys: KeyArgs,
 }
 
 /// Form of findings.
@@ -33,7 +41,9 @@ enum Format {
 
 /// Checks the fleet folder; what it finds goes to standard output, a summary for people to standard error.
 pub fn run(args: &CheckArgs, context: &mut Context) -> CommandResult {
-    let folder = context.folder()?;
+    let keyring = Keyring::without_prompts(&args.keys);
+    let folder =
+        context.folder_opened(&context.fleet_dir()?, |sources| keyring.open_all(sources))?;
     let format = if context.out.json() { Format::Json } else { args.format };
     match format {
         Format::Text => text(&folder, context)?,

@@ -199,6 +199,12 @@ fn make(
 ) -> Result<ReleaseReport, Failure> {
     let declared = fleet::declared(context)?;
     let data = all_data(project, &declared)?;
+    if declared.unsealed && had_secrets(published) {
+        return Err(Failure::refused(
+            "secrets/master has files, secrets/generated has none, and hosts would lose the secrets that they have",
+        )
+        .hint("seal them to the hosts first: afield secrets seal"));
+    }
     let built = build_all(project, &fleet::hosts(&project.fleet_dir)?, context)?;
     let failed = failed_hosts(&built);
     if !failed.is_empty() && !args.without_failed {
@@ -254,6 +260,13 @@ fn make(
     Ok(report)
 }
 
+/// Whether the newest release gave some host secrets.
+fn had_secrets(published: &Published) -> bool {
+    let hosts = published.newest.iter().flat_map(|manifest| manifest.hosts.values());
+    let mut data = hosts.filter_map(|host| published.repository.document(&host.data).ok());
+    data.any(|data: HostData| data.sealed.is_some() || data.age.is_some())
+}
+
 fn refuse_failed(built: &Built) -> Failure {
     let names: Vec<&str> = built.failed.keys().map(HostName::as_str).collect();
     let reasons = built.failed.iter().map(|(host, (_, reason))| format!("{host}: {reason}"));
@@ -273,14 +286,27 @@ fn all_data(
         let checks = checks.map_err(|e| {
             Failure::refused(e.to_string()).hint("add it to vars of the host in afield.toml")
         })?;
+        let told = told.clone();
         let data = HostData {
-            format: host_data::FORMAT,
-            host: host.clone(),
             checks,
-            configs: told.configs.clone(),
-            access: told.access.clone(),
-            sealed: told.sealed.clone(),
+            configs: told.configs,
+            access: told.access,
+            sealed: told.sealed,
+            age: told.age,
+            tunnel: told.tunnel,
+            relay: told.relay,
+            deployments: told.deployments,
+            end_sessions: project.settings.access.end_sessions,
             budget: project.settings.budget_of(host),
+            ..HostData::empty(host.clone())
+        };
+        let data = match project.settings.host_data_format {
+            None | Some(host_data::FORMAT) => data,
+            Some(1) => data.as_format_1(),
+            Some(other) => {
+                return Err(Failure::usage(format!("there is no host-data-format {other}"))
+                    .hint("in afield.toml it is 1, or is left out"));
+            }
         };
         let valid = data.validate(host);
         valid.map_err(|e| {
@@ -347,6 +373,9 @@ fn finish(
 /// What a person should know before rolling it out.
 fn notes(declared: &Declared, built: &Built) -> Vec<String> {
     let mut notes = Vec::new();
+    if declared.unsealed {
+        notes.push("nobody sealed the files of secrets/master, so hosts get no secrets; see afield secrets seal".into());
+    }
     let in_wave = |host: &HostName| declared.waves.iter().any(|w| w.hosts.contains(host));
     for (host, told) in &declared.hosts {
         if !built.systems.contains_key(host) {

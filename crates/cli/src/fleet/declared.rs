@@ -1,23 +1,18 @@
 //! What a release carries of the fleet folder: the waves, and what each host is told besides its system.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
-use afield_core::fleet::node::{Node, Value};
 use afield_core::fleet::{self, Finding, Fleet, Severity, WavesResult};
 use afield_core::host_data::{Access, ConfigFile, Sealed};
-use afield_core::host_plan::HostPlan;
-use afield_core::ids::HostName;
+use afield_core::host_plan::{HostPlan, RelayKeys};
+use afield_core::ids::{HostName, Name};
 use afield_core::release::Wave;
 use afield_core::signed::PublicKey;
-use afield_store::files::read_if_there;
-use anyhow::Context as _;
+use afield_core::tunnel;
 
+use super::secrets;
 use crate::context::Context;
 use crate::exit::Failure;
-
-/// `generated-secrets.yml` is not larger than this, bytes.
-const MAX_SECRETS: u64 = 256 * 1024 * 1024;
 
 /// The fleet folder as far as a release carries it.
 #[derive(Debug, Clone)]
@@ -26,6 +21,8 @@ pub struct Declared {
     pub waves: Vec<Wave>,
     /// By host.
     pub hosts: BTreeMap<HostName, Told>,
+    /// There are secrets, and nobody sealed them to the hosts.
+    pub unsealed: bool,
 }
 
 /// What a host is told besides its system.
@@ -39,6 +36,14 @@ pub struct Told {
     pub access: BTreeMap<String, Access>,
     /// Its entry of `generated-secrets.yml`.
     pub sealed: Option<Sealed>,
+    /// The same sealed with age.
+    pub age: Option<String>,
+    /// Its reverse tunnels.
+    pub tunnel: Option<tunnel::Config>,
+    /// On relays, the keys of their two accounts.
+    pub relay: Option<RelayKeys>,
+    /// Its deployment services, as far as they are known without Nix.
+    pub deployments: Vec<Name>,
 }
 
 /// Loads the whole fleet folder; refuses one with findings of severity `error`.
@@ -53,16 +58,16 @@ pub fn declared(context: &Context) -> Result<Declared, Failure> {
     refuse(&errors)?;
     let resolved = fleet::resolve(fleet);
     refuse(&resolved.findings.iter().collect::<Vec<_>>())?;
-    let mut sealed = sealed_secrets(&folder.dir)?;
+    let mut sealed = secrets::read(&folder.dir)?;
     let mut hosts = BTreeMap::new();
     for (host, plan) in &resolved.plans {
-        let mut told = told(plan);
+        let mut told = told(plan)?;
         told.key = key(fleet, host);
-        told.sealed = sealed.remove(host.as_str());
+        (told.sealed, told.age) = sealed.take(host)?;
         hosts.insert(host.clone(), told);
     }
     let waves = waves(&resolved.plans)?;
-    Ok(Declared { waves, hosts })
+    Ok(Declared { waves, hosts, unsealed: sealed.forgotten })
 }
 
 /// Names the first findings, and where all of them can be seen.
@@ -83,7 +88,7 @@ fn refuse(errors: &[&Finding]) -> Result<(), Failure> {
         .hint("afield check shows all of them, with what to do"))
 }
 
-fn told(plan: &HostPlan) -> Told {
+fn told(plan: &HostPlan) -> Result<Told, Failure> {
     let config = |(name, config): (&String, &afield_core::host_plan::AppConfig)| {
         let (path, content) = (config.path.clone(), config.content.to_string());
         (name.clone(), ConfigFile { path, content })
@@ -98,12 +103,17 @@ fn told(plan: &HostPlan) -> Told {
             };
             (user.to_string(), allowed)
         };
-    Told {
+    let deployments = plan.services.iter().flatten().map(|name| name.parse());
+    Ok(Told {
         key: None,
         configs: plan.configs.iter().map(config).collect(),
         access: plan.access.iter().map(access).collect(),
         sealed: None,
-    }
+        age: None,
+        tunnel: tunnel::Config::of(plan, "/etc/ssh/ssh_host_ed25519_key"),
+        relay: plan.relay_keys.as_deref().cloned(),
+        deployments: deployments.collect::<Result<_, _>>()?,
+    })
 }
 
 /// The key of a host, if it has one with which reports can be signed.
@@ -122,43 +132,4 @@ fn waves(plans: &BTreeMap<HostName, HostPlan>) -> Result<Vec<Wave>, Failure> {
         waves.push(Wave { name, hosts });
     }
     Ok(waves)
-}
-
-/// The entries of `generated-secrets.yml` by host; none if there is no such file.
-fn sealed_secrets(dir: &Path) -> Result<BTreeMap<String, Sealed>, Failure> {
-    let path = dir.join("secrets/generated/generated-secrets.yml");
-    let bytes = read_if_there(&path, MAX_SECRETS).with_context(|| path.display().to_string())?;
-    let Some(bytes) = bytes else {
-        return Ok(BTreeMap::new());
-    };
-    let wrong = |why: &str| {
-        Failure::refused(format!("{} is not in order: {why}", path.display()))
-            .hint("make it anew with afield secrets seal")
-    };
-    let text = String::from_utf8(bytes).map_err(|_| wrong("it is not UTF-8"))?;
-    let (node, findings) = fleet::parse::yaml(&text);
-    if let Some(finding) = findings.first() {
-        return Err(wrong(&format!("line {}: {}", finding.line, finding.message)));
-    }
-    let Some(Node { value: Value::Map(hosts), .. }) = node else {
-        return Err(wrong("it is not a map of hosts"));
-    };
-    let mut sealed = BTreeMap::new();
-    for (host, entry) in hosts {
-        let field = |name: &str| match &entry.value {
-            Value::Map(fields) => fields.iter().find_map(|(key, node)| match &node.value {
-                Value::Text(text) if key.value == name => Some(text.to_string()),
-                _ => None,
-            }),
-            _ => None,
-        };
-        let (Some(encrypted_key), Some(encrypted_secrets)) =
-            (field("encrypted_key"), field("encrypted_secrets"))
-        else {
-            return Err(wrong(&format!("{} lacks encrypted_key or encrypted_secrets", host.value)));
-        };
-        let entry = Sealed { encrypted_key, encrypted_secrets };
-        sealed.insert(host.value, entry);
-    }
-    Ok(sealed)
 }

@@ -1,6 +1,7 @@
 //! The fleet as the commands that build and release need it: `afield.toml`, the hosts, and what each is told.
 
 mod declared;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -31,6 +31,12 @@ pub struct HostChange {
     pub checks: Vec<String>,
     /// The sealed secrets are others.
     pub secrets_changed: bool,
+    /// Its tunnels, or the relays that they lead to.
+    pub tunnel_changed: bool,
+    /// On a relay: who may listen, or who may pass.
+    pub relay_changed: bool,
+    /// The host data has another form or setting.
+    pub settings_changed: bool,
 }
 
 /// One side of a comparison.
@@ -65,7 +71,10 @@ impl HostChange {
                 configs: after.data.configs.keys().cloned().collect(),
                 access: after.data.access.keys().cloned().collect(),
                 checks: after.data.checks.iter().map(|c| c.name.to_string()).collect(),
-                secrets_changed: after.data.sealed.is_some(),
+                secrets_changed: after.data.sealed.is_some() || after.data.age.is_some(),
+                tunnel_changed: after.data.tunnel.is_some(),
+                relay_changed: after.data.relay.is_some(),
+                settings_changed: false,
             };
         };
         let mut change = Self::of_data(&data, after.data);
@@ -87,7 +96,10 @@ impl HostChange {
             configs: differing(&before.configs, &after.configs),
             access: differing(&before.access, &after.access),
             checks: differing(&by_name(before), &by_name(after)),
-            secrets_changed: before.sealed != after.sealed,
+            secrets_changed: (&before.sealed, &before.age) != (&after.sealed, &after.age),
+            tunnel_changed: before.tunnel != after.tunnel,
+            relay_changed: before.relay != after.relay,
+            settings_changed: settings(before) != settings(after),
             ..Self::default()
         }
     }
@@ -114,14 +126,24 @@ impl HostChange {
                 words.push(format!("{what} {}", names.join(" ")));
             }
         }
-        if self.secrets_changed {
-            words.push("secrets".to_owned());
+        for (changed, what) in [
+            (self.secrets_changed, "secrets"),
+            (self.tunnel_changed, "tunnel"),
+            (self.relay_changed, "keys of the relay"),
+            (self.settings_changed, "settings"),
+        ] {
+            words.extend(changed.then(|| what.to_owned()));
         }
         match words.is_empty() {
             true => "nothing".to_owned(),
             false => words.join(", "),
         }
     }
+}
+
+/// What has no name of its own.
+fn settings(data: &HostData) -> impl PartialEq + '_ {
+    (data.format, data.end_sessions, &data.deployments, &data.budget)
 }
 
 /// Keys whose values differ, or that only one side has.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod age;
+mod check;
 mod edit;
 mod files;
 mod interchange;

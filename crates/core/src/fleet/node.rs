@@ -39,6 +39,8 @@ pub enum Value {
     Bool(bool),
     /// A whole number.
     Int(i128),
+    /// A whole number that is too large for that, in decimal digits.
+    Big(String),
     /// A number with a fraction or exponent.
     Float(f64),
     /// A YAML date or time, in the form in which PyYAML writes it.
@@ -57,7 +59,7 @@ impl Value {
         match self {
             Value::Null => "null",
             Value::Bool(_) => "a truth value",
-            Value::Int(_) | Value::Float(_) => "a number",
+            Value::Int(_) | Value::Big(_) | Value::Float(_) => "a number",
             Value::Time(_) => "a date",
             Value::Text(_) => "a text",
             Value::List(_) => "a list",

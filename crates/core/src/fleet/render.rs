@@ -42,7 +42,7 @@ pub fn plain(value: &Value) -> String {
         Value::Bool(false) => "false".to_owned(),
         Value::Int(number) => number.to_string(),
         Value::Float(number) => float(*number),
-        Value::Time(text) | Value::Text(text) => text.clone(),
+        Value::Big(text) | Value::Time(text) | Value::Text(text) => text.clone(),
         Value::Null | Value::List(_) | Value::Map(_) => "null".to_owned(),
     }
 }

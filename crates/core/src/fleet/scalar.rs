@@ -47,20 +47,52 @@ fn boolean(text: &str) -> Option<Value> {
     }
 }
 
-/// `0b101`, `017`, `0`, `42`, `0x1f`, `1:30`, each with a sign and `_` between digits. One that no machine word holds
-/// stays a text.
+/// A longer whole number is taken for text: working it out takes time that grows with the square of its length.
+const MOST_DIGITS: usize = 400;
+
+/// `0b101`, `017`, `0`, `42`, `0x1f`, `1:30`, each with a sign and `_` between digits.
 fn int(text: &str) -> Option<Value> {
     let (negative, digits) = sign(text);
+    let base = int_base(digits)?;
     let plain = digits.replace('_', "");
-    let value = match int_base(digits)? {
-        2 => i128::from_str_radix(&plain[2..], 2),
-        16 => i128::from_str_radix(&plain[2..], 16),
-        8 if plain == "0" => Ok(0),
-        60 => return base60(digits).map(|value| Value::Int(if negative { -value } else { value })),
-        base => i128::from_str_radix(&plain, base),
+    let places: Vec<u32> = match base {
+        60 => plain.split(':').map(str::parse).collect::<Result<_, _>>().ok()?,
+        _ => {
+            let start = if matches!(base, 2 | 16) { 2 } else { 0 };
+            plain[start..].chars().map(|c| c.to_digit(base)).collect::<Option<_>>()?
+        }
     };
-    let value = value.ok()?;
-    Some(Value::Int(if negative { -value } else { value }))
+    // `0b_` has the form of a number, and is none in Python either.
+    if places.is_empty() || places.len() > MOST_DIGITS {
+        return None;
+    }
+    let add = |value: i128, place: &u32| {
+        value.checked_mul(i128::from(base))?.checked_add(i128::from(*place))
+    };
+    Some(match places.iter().try_fold(0, add) {
+        Some(value) => Value::Int(if negative { -value } else { value }),
+        None => {
+            Value::Big(format!("{}{}", if negative { "-" } else { "" }, decimal(&places, base)))
+        }
+    })
+}
+
+/// Decimal digits of a number of any size: in groups of nine digits, the lowest first.
+fn decimal(places: &[u32], base: u32) -> String {
+    const GROUP: u64 = 1_000_000_000;
+    let mut groups: Vec<u64> = Vec::new();
+    for place in places {
+        let mut carry = u64::from(*place);
+        for group in &mut groups {
+            let value = *group * u64::from(base) + carry;
+            (*group, carry) = (value % GROUP, value / GROUP);
+        }
+        if carry > 0 {
+            groups.push(carry);
+        }
+    }
+    let (last, rest) = groups.split_last().unwrap_or((&0, &[]));
+    rest.iter().rev().fold(last.to_string(), |text, group| text + &format!("{group:09}"))
 }
 
 /// The base in which digits without sign are a whole number, by their form alone.

@@ -18,6 +18,8 @@ pub struct Sources {
     pub services: Option<BTreeMap<HostName, BTreeSet<String>>>,
     /// What encrypted secret files hold in clear, by path, for a caller who can open them. Their content is not kept.
     pub opened_secrets: BTreeMap<String, Vec<u8>>,
+    /// Why encrypted secret files stayed closed although the caller tried, by path.
+    pub closed_secrets: BTreeMap<String, String>,
     /// Files that the caller could not read, and why.
     pub unreadable: BTreeMap<String, String>,
 }

@@ -22,9 +22,10 @@ pub fn parse(text: &str, file: FileId, limits: Limits, findings: &mut Findings) 
         findings.file(codes::LIMIT, file, message);
         return None;
     }
+    let unseen_breaks = unseen_breaks(text);
     // YAML 1.1 takes NEL for a line end, as it takes LF.
     let text = &*match text.contains('\u{85}') {
-        true => Cow::Owned(text.replace('\u{85}', "\n")),
+        true => Cow::Owned(text.replace("\r\u{85}", "\n\n").replace('\u{85}', "\n")),
         false => Cow::Borrowed(text),
     };
     let options = granit_parser::options! {
@@ -36,6 +37,7 @@ pub fn parse(text: &str, file: FileId, limits: Limits, findings: &mut Findings) 
     let mut reader = Reader {
         events: Parser::new_from_str_with_options(text, options),
         file,
+        unseen_breaks,
         limits,
         nodes: 0,
         aliased: 0,
@@ -69,6 +71,7 @@ struct Anchored {
 struct Reader<'a, 'f> {
     events: Parser<'a, granit_parser::StrInput<'a>>,
     file: FileId,
+    unseen_breaks: Vec<usize>,
     limits: Limits,
     nodes: usize,
     aliased: usize,
@@ -210,10 +213,15 @@ impl<'a> Reader<'a, '_> {
         let length = if one_line { span.end.col().saturating_sub(span.start.col()) } else { 1 };
         Span {
             file: self.file,
-            line: number(span.start.line()),
+            line: number(self.seen_line(span.start.line())),
             column: number(span.start.col()).saturating_add(1),
             length: number(length),
         }
+    }
+
+    /// The line as people and editors count.
+    fn seen_line(&self, line: usize) -> usize {
+        line - self.unseen_breaks.partition_point(|end| *end < line)
     }
 
     fn scan_error(&self, error: &ScanError) -> Stop {
@@ -225,6 +233,26 @@ impl<'a> Reader<'a, '_> {
 
 fn stop(code: Code, span: Span, message: &str) -> Stop {
     Stop { code, span, message: message.to_owned() }
+}
+
+/// Lines, as YAML counts, that end in what only YAML takes for a line end: NEL, and CR without LF.
+fn unseen_breaks(text: &str) -> Vec<usize> {
+    let mut unseen = Vec::new();
+    if !text.contains(['\r', '\u{85}']) {
+        return unseen;
+    }
+    let mut line = 1;
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\r' if chars.peek() == Some(&'\n') => continue,
+            '\n' => {}
+            '\r' | '\u{85}' => unseen.push(line),
+            _ => continue,
+        }
+        line += 1;
+    }
+    unseen
 }
 
 /// The name of a tag of plain data, `!` for the tag that says nothing, or nothing for others.

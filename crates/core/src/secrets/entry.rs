@@ -19,12 +19,17 @@ pub(super) fn read(name: &Node, body: &Node) -> Result<Entry, Wrong> {
     let Some(label) = name.text() else {
         return Err((name.line, format!("the secret's name is {}, not text", name.describe())));
     };
-    if body.map().is_none() {
+    let Some(fields) = body.map() else {
         let what = body.describe();
         return Err((
             body.line,
             format!("secret `{label}` must be a map with path, content and servers, not {what}"),
         ));
+    };
+    // Readers differ in which of the two counts.
+    if let Some((field, _)) = repeated(fields).first() {
+        let twice = field.text().unwrap_or_default();
+        return Err((field.line, format!("secret `{label}` has `{twice}` twice; keep one")));
     }
     let text = |field: &str| -> Result<(usize, &str), Wrong> {
         let Some(node) = body.get(field) else {

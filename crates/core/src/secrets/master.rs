@@ -87,6 +87,10 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<MasterSecret>, Vec<Problem>> 
 }
 
 fn section(root: &Node) -> Result<&[(Node, Node)], entry::Wrong> {
+    if let Some((name, first)) = entry::repeated(root.map().unwrap_or_default()).first() {
+        let label = name.text().unwrap_or_default();
+        return Err((name.line, format!("`{label}:` stands twice: here and in line {first}")));
+    }
     let Some(section) = root.get("secrets") else {
         return Err((root.line, "there is no map `secrets:` at the top of the file".to_owned()));
     };

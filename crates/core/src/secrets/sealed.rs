@@ -103,10 +103,17 @@ fn bytes(body: &Node, field: &'static str) -> Result<Vec<u8>, &'static str> {
     } else {
         "`encrypted_secrets` is missing"
     })?;
-    let compact: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-    BASE64.decode(&compact).map_err(|_| {
-        if is_key { "`encrypted_key` is no base64" } else { "`encrypted_secrets` is no base64" }
+    unwrapped(text).ok_or(if is_key {
+        "`encrypted_key` is no base64"
+    } else {
+        "`encrypted_secrets` is no base64"
     })
+}
+
+/// The bytes of base64 in lines.
+fn unwrapped(text: &str) -> Option<Vec<u8>> {
+    let compact: Vec<u8> = text.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
+    BASE64.decode(&compact).ok()
 }
 
 /// Opens the entry of `host` in the file. A host that is not in the file has no secrets.
@@ -118,6 +125,13 @@ pub fn open_for(text: &str, host: &str, key: &HostPrivate) -> Result<SecretTree,
 }
 
 impl Sealed {
+    /// An entry from the base64 of its two fields.
+    pub fn from_base64(key: &str, secrets: &str) -> Result<Self, OpenError> {
+        let key = unwrapped(key).ok_or(OpenError::WrongKey)?;
+        let secrets = unwrapped(secrets).ok_or(OpenError::Changed)?;
+        Ok(Self { key, secrets })
+    }
+
     /// Opens the entry with the host's key.
     pub fn open(&self, key: &HostPrivate) -> Result<SecretTree, OpenError> {
         tree(&self.open_padded(key)?)

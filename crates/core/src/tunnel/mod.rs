@@ -10,6 +10,6 @@ pub mod link;
 pub mod race;
 pub mod ssh;
 
-pub use config::{Config, Forward, Relay};
+pub use config::{Config, ConfigFlaw, Forward, Relay};
 pub use link::{Action, Event, Link, Status};
 pub use race::{Endpoint, Path};

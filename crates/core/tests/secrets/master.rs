@@ -86,6 +86,11 @@ fn master_refusals_name_the_line() {
             "    path: p\n    content: c\n  s:\n    path: q\n    content: c\n    servers: []\n",
             "f.yml:7: secret `s` stands twice",
         ),
+        (
+            "    path: p\n    content: c\n    content: d\n",
+            "f.yml:7: secret `s` has `content` twice",
+        ),
+        ("    path: p\n    content: c\nsecrets: {}\n", "f.yml:7: `secrets:` stands twice"),
         ("    path: p\n    content: !vault c\n", "f.yml:6: YAML tags"),
         ("    path: p\n    content: *x\n", "f.yml:6: this is not YAML"),
     ] {
@@ -100,6 +105,19 @@ fn master_refusals_name_the_line() {
         refused("secrets: {s: {path: p, content: c, servers: [no]}}").contains("not a host name")
     );
     assert!(refused("configs: {}").contains("there is no map `secrets:`"));
+}
+
+#[test]
+fn master_reads_merges_tags_and_remarks_as_pyyaml_does() {
+    let text = "_comment: x\nsecrets:\n  _comment: a remark\n  a: &a {path: a, content: c, servers: [nuc-pap]}\n  \
+                b: {<<: *a, path: b, default_extract: !!bool \"false\"}\n  c: {<<: [{content: !!str 7}, *a], path: c}\n";
+    let secrets = master::parse("f.yml", text).unwrap();
+    let told = secrets
+        .iter()
+        .map(|s| format!("{} {} {} {}", s.name, s.path, *s.content, s.extract.unpacks()));
+    assert_eq!(told.collect::<Vec<_>>(), ["a a c true", "b b c false", "c c 7 true"]);
+    assert!(secrets.iter().all(|secret| secret.servers == ["nuc-pap"]));
+    assert!(refused("secrets: {a: {<<: 5}}").contains("`<<` takes a map"));
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub fn run(args: &EncryptArgs, context: &mut Context) -> CommandResult {
     let lock = if args.age {
         Lock::Age(keyring::operators(args.operators.as_deref(), context)?)
     } else {
-        Lock::Vault(args.password.read()?, args.vault_id.clone())
+        Lock::Vault(args.password.read(true)?, args.vault_id.clone())
     };
     let mut sealed = Vec::new();
     for (path, bytes) in &plain {

@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
+use afield_core::fleet::Sources;
 use afield_core::secrets::age::{self, Identity, Recipient};
 use afield_core::secrets::vault;
 use anyhow::Context as _;
@@ -32,6 +33,7 @@ pub struct KeyArgs {
 /// The keys, read when first needed.
 pub struct Keyring<'a> {
     args: &'a KeyArgs,
+    prompts: bool,
     password: OnceCell<Password>,
     identity: OnceCell<Identity>,
 }
@@ -55,10 +57,42 @@ pub struct Opened {
     pub kind: Kind,
 }
 
+/// What is in a file, and how it was encrypted.
+type Plain = (Zeroizing<Vec<u8>>, Kind);
+
 impl<'a> Keyring<'a> {
     /// Nothing is read yet.
     pub fn new(args: &'a KeyArgs) -> Self {
-        Self { args, password: OnceCell::new(), identity: OnceCell::new() }
+        Self { args, prompts: true, password: OnceCell::new(), identity: OnceCell::new() }
+    }
+
+    /// The same for a command that goes on without a key, and never asks for one.
+    pub fn without_prompts(args: &'a KeyArgs) -> Self {
+        Self { prompts: false, ..Self::new(args) }
+    }
+
+    /// Opens the encrypted secret files of a fleet folder, as far as keys were given; says why others stay closed.
+    pub fn open_all(&self, sources: &mut Sources) -> Result<(), Failure> {
+        for (path, sealed) in &sources.files {
+            if !path.starts_with("secrets/master/") {
+                continue;
+            }
+            let given = match (age::is_age(sealed), vault::is_vault(sealed)) {
+                (true, _) => self.args.identity.is_some(),
+                (_, true) => self.args.password.is_given(),
+                _ => continue,
+            };
+            if !given {
+                continue;
+            }
+            match self.open_bytes(path, sealed)? {
+                Ok((plain, _)) => {
+                    sources.opened_secrets.insert(path.clone(), plain.to_vec());
+                }
+                Err(why) => drop(sources.closed_secrets.insert(path.clone(), format!("{why:#}"))),
+            }
+        }
+        Ok(())
     }
 
     /// The vault password.
@@ -66,7 +100,7 @@ impl<'a> Keyring<'a> {
         match self.password.get() {
             Some(password) => Ok(password),
             None => {
-                let password = self.args.password.read()?;
+                let password = self.args.password.read(self.prompts)?;
                 Ok(self.password.get_or_init(|| password))
             }
         }
@@ -84,7 +118,7 @@ impl<'a> Keyring<'a> {
         };
         let text = file::read_text(path, LARGEST_KEY)?;
         let identity = if Identity::needs_passphrase(&text) {
-            Identity::parse_with(&text, &password::passphrase(path)?)
+            Identity::parse_with(&text, &password::passphrase(path, self.prompts)?)
         } else {
             Identity::parse(&text)
         };
@@ -108,22 +142,27 @@ impl<'a> Keyring<'a> {
     /// Opens a vault or age file.
     pub fn open(&self, path: &Path) -> Result<Opened, Failure> {
         let sealed = file::read(path, age::MAX_FILE.max(vault::MAX_FILE))?;
-        let name = || path.display().to_string();
-        if age::is_age(&sealed) {
-            let plain = age::decrypt(&sealed, self.identity()?).with_context(name)?;
-            return Ok(Opened { sealed, plain, kind: Kind::Age });
+        let (plain, kind) = self.open_bytes(&path.display().to_string(), &sealed)??;
+        Ok(Opened { sealed, plain, kind })
+    }
+
+    /// Opens what is in a file of this name. The outer failure is of the keys, the inner one of the file.
+    fn open_bytes(&self, name: &str, sealed: &[u8]) -> Result<anyhow::Result<Plain>, Failure> {
+        if age::is_age(sealed) {
+            let plain = age::decrypt(sealed, self.identity()?);
+            return Ok(plain.map(|plain| (plain, Kind::Age)).with_context(|| name.to_owned()));
         }
-        if !vault::is_vault(&sealed) {
-            return Err(Failure::refused(format!("{} is not encrypted", path.display()))
+        if !vault::is_vault(sealed) {
+            return Err(Failure::refused(format!("{name} is not encrypted"))
                 .hint("encrypt it with `afield secrets encrypt`, and change what it held"));
         }
-        let text = std::str::from_utf8(&sealed)
-            .with_context(|| format!("{} is not UTF-8 text", path.display()))?;
-        let open =
-            || -> Result<_, vault::VaultError> { Ok(vault::vault_id(text)?.map(str::to_owned)) };
-        let id = open().with_context(name)?;
-        let plain = vault::decrypt(text, self.password()?).with_context(name)?;
-        Ok(Opened { sealed, plain, kind: Kind::Vault(id) })
+        let password = self.password()?;
+        let open = || -> anyhow::Result<_> {
+            let text = std::str::from_utf8(sealed).context("it is not UTF-8 text")?;
+            let id = vault::vault_id(text)?.map(str::to_owned);
+            Ok((vault::decrypt(text, password)?, Kind::Vault(id)))
+        };
+        Ok(open().with_context(|| name.to_owned()))
     }
 }
 

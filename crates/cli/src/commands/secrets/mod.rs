@@ -10,7 +10,7 @@ mod edit;
 mod encrypt;
 mod file;
 mod fleet;
-mod keyring;
+pub mod keyring;
 mod migrate;
 mod password;
 mod private;

@@ -36,14 +36,20 @@ pub struct PasswordArgs {
 }
 
 impl PasswordArgs {
+    /// Whether it can be found without asking anybody.
+    pub fn is_given(&self) -> bool {
+        let named = self.password_file.is_some() || self.password_command.is_some();
+        named || std::env::var_os(VARIABLE).is_some()
+    }
+
     /// Finds the password.
-    pub fn read(&self) -> Result<Password, Failure> {
+    pub fn read(&self, prompts: bool) -> Result<Password, Failure> {
         let source = Source {
             file: self.password_file.as_deref(),
             command: self.password_command.as_deref(),
             variable: VARIABLE,
         };
-        source.read(&["Vault password: "])
+        source.read(if prompts { &["Vault password: "] } else { &[] })
     }
 }
 
@@ -71,11 +77,15 @@ impl NewPasswordArgs {
 }
 
 /// The passphrase of a private key: AFIELD_IDENTITY_PASSPHRASE, else a prompt. Blanks belong to it.
-pub fn passphrase(key: &Path) -> Result<Password, Failure> {
+pub fn passphrase(key: &Path, prompts: bool) -> Result<Password, Failure> {
     if let Some(value) = std::env::var_os(PASSPHRASE_VARIABLE) {
         return Ok(Zeroizing::new(value.as_bytes().to_vec()));
     }
-    let asked = from_prompt(&format!("Passphrase of {}: ", key.display())).map_err(|error| {
+    let asked = match prompts {
+        true => from_prompt(&format!("Passphrase of {}: ", key.display())),
+        false => Err(anyhow!("this command does not ask for one")),
+    };
+    let asked = asked.map_err(|error| {
         Failure::usage(format!("no passphrase for {}: {error:#}", key.display())).hint(format!(
             "give it in the variable {PASSPHRASE_VARIABLE}, or use a key without one"
         ))

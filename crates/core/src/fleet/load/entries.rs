@@ -43,7 +43,7 @@ pub(super) fn load(loader: &mut Loader<'_>) {
     }
     for path in paths(loader, "secrets/master/", "-secrets.yml") {
         let bytes = loader.sources.files.get(&path).cloned().unwrap_or_default();
-        if !bytes.starts_with(b"$ANSIBLE_VAULT;") {
+        if !bytes.starts_with(VAULT) && !is_age(&bytes) {
             let file = loader.fleet.files.id(&path);
             let span = Span { file, line: 1, column: 1, length: 1 };
             loader.findings.add(codes::SECRET_IN_CLEAR, span, "this file is not encrypted");
@@ -59,21 +59,33 @@ fn paths(loader: &Loader<'_>, folder: &str, end: &str) -> Vec<String> {
     loader.sources.files.keys().filter(fits).cloned().collect()
 }
 
-/// A vault file: its header is looked at, its inside only if the caller opened it.
+/// How vault files begin.
+const VAULT: &[u8] = b"$ANSIBLE_VAULT;";
+
+/// Whether a file begins as one that is sealed with age, armored or not.
+fn is_age(bytes: &[u8]) -> bool {
+    let begins = [&b"age-encryption.org/v1"[..], b"-----BEGIN AGE ENCRYPTED FILE-----"];
+    begins.iter().any(|begin| bytes.trim_ascii_start().starts_with(begin))
+}
+
+/// An encrypted file: the header of a vault is looked at, its inside only if the caller opened it.
 fn sealed(loader: &mut Loader<'_>, path: &str, bytes: &[u8]) {
     let id = loader.fleet.files.id(path);
     let span = Span { file: id, line: 1, column: 1, length: 14 };
-    if let Err(why) = vault_form(bytes) {
+    if bytes.starts_with(VAULT)
+        && let Err(why) = vault_form(bytes)
+    {
         loader.findings.add(codes::BAD_VAULT_HEADER, span, why);
     }
     match loader.sources.opened_secrets.get(path) {
         Some(clear) => file(loader, path, clear, Kind::Secret),
         None => {
             loader.fleet.sealed.push(Located::new(path.to_owned(), span));
-            loader.fleet.unseen.push(Unseen {
-                file: path.to_owned(),
-                why: "it is encrypted, and no password was given".to_owned(),
+            let why = loader.sources.closed_secrets.get(path).cloned();
+            let why = why.unwrap_or_else(|| {
+                "it is encrypted, and neither a password nor a key was given".to_owned()
             });
+            loader.fleet.unseen.push(Unseen { file: path.to_owned(), why });
         }
     }
 }

@@ -49,6 +49,12 @@ pub struct Config {
     /// An activation that takes longer is ended.
     #[serde(default = "default_activation_timeout")]
     pub activation_timeout: Span,
+    /// A source that sends less than 200 bytes a second for so long is left for the next one.
+    #[serde(default = "default_patience")]
+    pub patience: Span,
+    /// Whether old generations are given up when an update does not fit on the disk.
+    #[serde(default = "default_collect")]
+    pub collect: bool,
     /// Where secrets are opened into; in memory.
     #[serde(default = "default_secrets")]
     pub secrets: PathBuf,
@@ -102,6 +108,14 @@ fn default_interval() -> Span {
 
 fn default_heartbeat() -> Span {
     Span::secs(900)
+}
+
+fn default_patience() -> Span {
+    Span::secs(60)
+}
+
+fn default_collect() -> bool {
+    true
 }
 
 fn default_activation_timeout() -> Span {

@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod data;
 pub mod fetch;
+pub mod gc;
 pub mod host;
 pub mod import;
 pub mod install;

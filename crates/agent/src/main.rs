@@ -352,10 +352,17 @@ fn to_json(outcome: &Outcome, stick: Option<&Result<usize, String>>) -> anyhow::
     Ok(serde_json::to_string(&serde_json::json!({
         "event": outcome.event, "checks": outcome.checks, "notes": outcome.notes,
         "good": outcome.good, "reports_sent": outcome.sent.as_ref().ok(),
-        "hub_error": outcome.sent.as_ref().err(),
+        "hub_error": outcome.sent.as_ref().err(), "peak_memory_kib": peak_memory(),
         "stick_reports": stick.and_then(|s| s.as_ref().ok()),
         "stick_error": stick.and_then(|s| s.as_ref().err()),
     }))?)
+}
+
+/// What this process took at most, as the kernel counted; without that of Nix's programs.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 fn print(outcome: &Outcome) {

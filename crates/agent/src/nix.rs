@@ -16,6 +16,17 @@ use crate::config::Config;
 /// Paths given to one `nix-store`, so that its arguments stay far below the kernel's limit.
 const BATCH: usize = 500;
 
+/// A generation of the system profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// Its number.
+    pub number: u64,
+    /// The link that holds it.
+    pub link: PathBuf,
+    /// Its system.
+    pub system: StorePath,
+}
+
 /// The host's store and profile.
 #[derive(Debug)]
 pub struct Nix {
@@ -75,6 +86,37 @@ impl Nix {
     pub fn valid(&self, paths: &[StorePath]) -> anyhow::Result<Vec<StorePath>> {
         let missing = self.missing(paths)?;
         Ok(paths.iter().filter(|path| !missing.contains(path)).cloned().collect())
+    }
+
+    /// The generations of the system profile.
+    pub fn generations(&self) -> anyhow::Result<Vec<Generation>> {
+        let Some(folder) = self.profile.parent().filter(|f| f.exists()) else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let link = entry?.path();
+            let name = link.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let number = name.strip_prefix("system-").and_then(|n| n.strip_suffix("-link"));
+            let system = std::fs::read_link(&link).ok().and_then(|l| l.to_str()?.parse().ok());
+            if let (Some(Ok(number)), Some(system)) = (number.map(str::parse), system) {
+                found.push(Generation { number, link, system });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes what nothing refers to, until so many bytes are free that were not. Returns how many are.
+    pub fn collect(&self, bytes: u64) -> anyhow::Result<u64> {
+        let folder = self.root.as_deref().unwrap_or(Path::new("/")).join("nix/store");
+        let free = || -> anyhow::Result<u64> {
+            let stat = rustix::fs::statvfs(&folder)?;
+            Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        };
+        let before = free()?;
+        let mut command = self.command("nix-store");
+        run(command.arg("--gc").arg("--max-freed").arg(bytes.to_string()))?;
+        Ok(free()?.saturating_sub(before))
     }
 
     /// Everything that these paths need, themselves included.

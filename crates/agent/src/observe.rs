@@ -115,8 +115,12 @@ fn bases(
     Ok(nix.infos(&named)?.into_iter().map(|info| (info.path, info.nar_hash)).collect())
 }
 
-/// Free bytes where the store is; all of them if the file system does not say.
+/// Free bytes where the store is; all of them if the file system does not say. Tests of full disks set `AFIELD_FREE`.
 fn free(config: &Config) -> u64 {
+    #[cfg(feature = "faults")]
+    if let Some(lie) = std::env::var("AFIELD_FREE").ok().and_then(|n| n.parse().ok()) {
+        return lie;
+    }
     let stat = rustix::fs::statvfs(&config.root);
     stat.map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
 }

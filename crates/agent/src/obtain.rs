@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use afield_core::ids::ObjectId;
 use afield_core::release::ObjectRef;
@@ -17,6 +18,34 @@ use crate::source::{Source, SourceError, Stretch};
 
 /// Finished pieces are written to the disk together once they have so many bytes.
 const SYNC_AFTER: u64 = 64 * 1024;
+
+/// A source that sends fewer bytes a second is left, as long as there is another.
+const FLOOR: u64 = 200;
+
+/// How a source keeps up.
+struct Pace {
+    patience: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Pace {
+    fn new(patience: Duration) -> Self {
+        Self { patience, since: Instant::now(), bytes: 0 }
+    }
+
+    /// So many bytes more came. False if it trickles.
+    fn keeps_up(&mut self, bytes: u64) -> bool {
+        self.bytes += bytes;
+        let elapsed = self.since.elapsed();
+        if elapsed < self.patience {
+            return true;
+        }
+        let enough = self.bytes as f64 >= FLOOR as f64 * elapsed.as_secs_f64();
+        (self.since, self.bytes) = (Instant::now(), 0);
+        enough
+    }
+}
 
 /// Pieces that stand one after the other in one file of the repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,12 +149,16 @@ pub fn obtain(
         Err(Halt::Refused(_)) => {}
         other => other?,
     }
-    for source in &host.sources {
+    // When all of them trickle, each is better than none.
+    let patience = (host.sources.len() > 1).then(|| host.config.patience.duration());
+    let first = host.sources.iter().map(|source| (source, patience));
+    let again = host.sources.iter().filter(|_| patience.is_some()).map(|source| (source, None));
+    for (source, patience) in first.chain(again) {
         // What another source left half may be a lie; then this one is asked for all of it.
         let mut tries = if pieces.half { 2 } else { 1 };
         while tries > 0 {
             tries -= 1;
-            match from_source(source, &mut pieces, meter) {
+            match from_source(source, &mut pieces, patience, meter) {
                 Ok(()) => return Ok(()),
                 Err(Halt::Refused(e)) => {
                     let lie = matches!(*e, Refusal::Object(_));
@@ -146,6 +179,11 @@ pub fn obtain(
     Err(refusal.map_or_else(|| no_repository(&run.name), Halt::Refused))
 }
 
+fn trickles(source: &Source, name: &str) -> Halt {
+    let why = format!("it sends less than {FLOOR} bytes a second");
+    SourceError::Failed { place: source.place(), name: name.to_owned(), why }.into()
+}
+
 fn no_repository(name: &str) -> Halt {
     let (place, why) = ("this host".into(), "no repository is configured".into());
     SourceError::Failed { place, name: name.to_owned(), why }.into()
@@ -155,9 +193,12 @@ fn no_repository(name: &str) -> Halt {
 fn from_source(
     source: &Source,
     pieces: &mut Pieces<'_>,
+    patience: Option<Duration>,
     meter: &mut dyn FnMut(u64) -> Result<(), Halt>,
 ) -> Result<(), Halt> {
     let mut packed = true;
+    let mut pace = patience.map(Pace::new);
+    let mut slow = false;
     while let Some((piece, at)) = pieces.left() {
         let (name, range, size) = match packed {
             true => (pieces.run.name.clone(), at..pieces.run.end(), pieces.run.size),
@@ -169,7 +210,12 @@ fn from_source(
             // Whatever the meter says, what came is kept.
             let told = meter(bytes.len() as u64);
             pieces.take(bytes)?;
-            told
+            told?;
+            slow = pace.as_mut().is_some_and(|pace| !pace.keeps_up(bytes.len() as u64));
+            match slow {
+                true => Err(trickles(source, &name)),
+                false => Ok(()),
+            }
         });
         pieces.close()?;
         match read {
@@ -181,7 +227,7 @@ fn from_source(
                         matches!(*e, Refusal::Unreachable(SourceError::NotThere { .. }));
                     if packed && not_there && pieces.run.is_pack() {
                         packed = false;
-                    } else if !went_on {
+                    } else if !went_on || slow {
                         return Err(Halt::Refused(e));
                     }
                 }

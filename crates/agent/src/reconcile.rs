@@ -1,7 +1,9 @@
 //! The spine of the agent: eleven steps from what is assigned to what is reported.
 
 use std::sync::Mutex;
+use std::time::Instant;
 
+use afield_core::delivery::worth_telling;
 use afield_core::ids::StorePath;
 use afield_core::plan::{Attempt, Direction, Failure, Generation, Missing, Plan, Step, plan};
 use afield_core::report::{CheckResult, Event, failing};
@@ -16,7 +18,7 @@ use crate::purse::Purse;
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{activate, checks, data, fetch, journal, lan, purse, repair, report};
+use crate::{activate, checks, data, fetch, gc, journal, lan, purse, repair, report};
 
 /// One run plans at most this often: forward and back, each with its tries, and a look at the result.
 const MAX_ROUNDS: usize = 8;
@@ -93,6 +95,8 @@ struct Run<'a> {
     notes: Vec<String>,
     checks: Vec<CheckResult>,
     event: Option<Event>,
+    /// Whether room was made already.
+    collected: bool,
     say: &'a dyn Fn(&str),
 }
 
@@ -106,7 +110,18 @@ impl<'a> Run<'a> {
         say: &'a dyn Fn(&str),
     ) -> Self {
         let nix = Nix::new(&host.config);
-        Self { host, nix, store, state, now, notes, checks: Vec::new(), event: None, say }
+        Self {
+            host,
+            nix,
+            store,
+            state,
+            now,
+            notes,
+            checks: Vec::new(),
+            event: None,
+            collected: false,
+            say,
+        }
     }
 
     /// Remembers what was accepted before anything is done about it, so that nothing older is accepted
@@ -227,7 +242,7 @@ impl<'a> Run<'a> {
 
     fn step(&mut self, step: Step, verified: Option<&Verified>) -> anyhow::Result<Next> {
         match step {
-            Step::Lack { needed, free } => self.refuse(&Refusal::NoSpace { needed, free }),
+            Step::Lack { needed, free } => return self.lack(needed, free, verified),
             Step::Wait { wait, bytes } => self.wait(wait.to_string(), bytes),
             Step::Fetch { missing, bytes } => {
                 self.announce(bytes)?;
@@ -269,10 +284,20 @@ impl<'a> Run<'a> {
         let purse = Mutex::new(Purse::new(self.host, allowance));
         let job =
             Job { host: self.host, nix: &self.nix, missing, closure, delivery, purse: &purse };
-        let mut left = 0;
+        let (host, say) = (self.host, self.say);
+        let to = self.state.release_seen.unwrap_or_default();
+        let (mut left, mut told, mut last) = (0, 0, Instant::now());
         let delivered = fetch::deliver(&job, |done, total| {
             left = total - done;
-            (self.say)(&format!("fetching: {done} of {total} bytes"));
+            say(&format!("fetching: {done} of {total} bytes"));
+            if worth_telling(done, told, total, last.elapsed()) {
+                (told, last) = (done, Instant::now());
+                let event = Event::Updating { to, done, total };
+                let now = host.now(&self.state).time;
+                if let Err(e) = tell(host, &self.store, &mut self.state, now, event) {
+                    say(&format!("{e:#}"));
+                }
+            }
         });
         self.notes.extend(delivered.notes);
         match delivered.end.map_err(anyhow::Error::downcast::<Halt>) {
@@ -285,6 +310,27 @@ impl<'a> Run<'a> {
             Err(Ok(halt)) => Err(halt.into_error()),
             Err(Err(other)) => Err(other),
         }
+    }
+
+    /// Too little room: what the host needs no more is given up once, and then it is told.
+    fn lack(
+        &mut self,
+        needed: u64,
+        free: u64,
+        verified: Option<&Verified>,
+    ) -> anyhow::Result<Next> {
+        if self.host.config.collect && !self.collected {
+            self.collected = true;
+            let more = needed.saturating_sub(free);
+            let freed = gc::make_room(self.host, &self.nix, &self.state, verified, more)?;
+            if let Some(note) = freed {
+                (self.say)(&note);
+                self.notes.push(note);
+                return Ok(Next::Plan);
+            }
+        }
+        self.refuse(&Refusal::NoSpace { needed, free });
+        Ok(Next::Step)
     }
 
     /// The fetch goes on with a later run.
@@ -449,6 +495,20 @@ impl<'a> Run<'a> {
         self.store.save(&self.state, "sent")?;
         sent
     }
+}
+
+/// Tells the hub something while a step goes on.
+fn tell(
+    host: &Host,
+    store: &Store,
+    state: &mut State,
+    now: Timestamp,
+    event: Event,
+) -> anyhow::Result<()> {
+    report::note(host, state, now, event, Vec::new(), Vec::new());
+    report::enqueue(host, state)?;
+    store.save(state, "progress")?;
+    report::send(host, state).map(drop)
 }
 
 enum Next {

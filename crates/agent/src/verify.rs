@@ -66,8 +66,8 @@ pub fn fetch_assignments(host: &Host) -> impl Iterator<Item = Result<Envelope, R
     stick.map(Err).into_iter().chain(asked)
 }
 
-/// Step 3 for all that is offered: the first that is accepted, else the assignment that was accepted before;
-/// and why the others were not. One source that lies does not keep the host from the next one.
+/// Step 3 for all that is offered: the newest that is accepted, else the assignment that was accepted before; and why
+/// the others were not. One source that lies, or is behind, does not keep the host from the next one.
 pub fn verify_first(
     host: &Host,
     state: &mut State,
@@ -75,14 +75,23 @@ pub fn verify_first(
     now: Timestamp,
 ) -> (Option<Verified>, Option<Refusal>) {
     let mut refusal: Option<Refusal> = None;
+    let mut newest: Option<Verified> = None;
     for offer in offers {
+        // Not believed yet: it only tells what need not be looked at.
+        let counter = offer.as_ref().ok().and_then(told).map(|told| told.counter);
+        if newest.as_ref().is_some_and(|n| counter.is_none_or(|c| c <= n.assignment.counter)) {
+            continue;
+        }
         match offer.and_then(|e| verify(host, state, e, now)) {
-            Ok(verified) => return (Some(verified), None),
+            Ok(verified) => newest = Some(verified),
             // That there is nothing for this host yet is no refusal, and a lie says more than silence.
             Err(Refusal::Unreachable(SourceError::NotThere { .. })) => {}
             Err(e) if e.is_silence() => refusal = refusal.or(Some(e)),
             Err(e) => refusal = Some(e),
         }
+    }
+    if newest.is_some() {
+        return (newest, None);
     }
     let stored = state.assignment.as_ref().map(|(_, stored)| stored.clone());
     match stored.map(|e| verify(host, state, e, now)) {
@@ -90,6 +99,11 @@ pub fn verify_first(
         Some(Err(e)) => (None, refusal.or(Some(e))),
         None => (None, refusal),
     }
+}
+
+/// What an assignment says, whoever signed it.
+fn told(envelope: &Envelope) -> Option<Assignment> {
+    serde_json::from_str(&envelope.payload).ok()
 }
 
 /// Step 3: accepts what both keys agree on, what is fresh, and what is not older than what was seen.
@@ -100,7 +114,8 @@ fn verify(
     now: Timestamp,
 ) -> Result<Verified, Refusal> {
     let known = state.assignment.as_ref().is_some_and(|(_, stored)| *stored == envelope);
-    let trusted = trusted(host, state, known, now)?;
+    let release = told(&envelope).map(|told| told.release);
+    let trusted = trusted(host, state, known, release, now)?;
     // A key that root metadata has removed stays removed, whatever is wrong with the rest.
     state.trust = trusted.seen.clone();
     let assignment = open_assignment(host, state, &envelope, &trusted, now)?;
@@ -115,8 +130,15 @@ fn verify(
     Ok(Verified { envelope, assignment, rollout_keys, created, release, closure, delivery, data })
 }
 
-/// The metadata of trust: what was accepted before if nothing changed, else the newest on offer.
-fn trusted(host: &Host, state: &State, known: bool, now: Timestamp) -> Result<Trusted, Refusal> {
+/// The metadata of trust: what was accepted before if nothing changed, else the first on offer that names the release;
+/// if none does, any of them.
+fn trusted(
+    host: &Host,
+    state: &State,
+    known: bool,
+    release: Option<ReleaseId>,
+    now: Timestamp,
+) -> Result<Trusted, Refusal> {
     let root = files::read_limited(&host.config.inside(&host.config.trust_root), trust::MAX_ROOT)
         .map_err(|e| {
         TrustError::Missing(format!("{}: {e}", host.config.trust_root.display()))
@@ -128,16 +150,23 @@ fn trusted(host: &Host, state: &State, known: bool, now: Timestamp) -> Result<Tr
     {
         return Ok(trusted);
     }
-    let mut refusal = None;
+    let (mut refusal, mut behind) = (None, None);
     for source in &host.sources {
         match sync(host, state, source, &root, now) {
-            Ok(trusted) => return Ok(trusted),
+            Ok(trusted) if release.is_none_or(|r| trusted.releases.contains_key(&r)) => {
+                return Ok(trusted);
+            }
+            // This mirror lags; another one may not.
+            Ok(trusted) => behind = Some(trusted),
             // A lie says more than a source that is not there.
             Err(e @ Refusal::Unreachable(_)) => {
                 refusal.get_or_insert(e);
             }
             Err(e) => refusal = Some(e),
         }
+    }
+    if let Some(trusted) = behind {
+        return Ok(trusted);
     }
     Err(refusal
         .unwrap_or(Refusal::Trust(TrustError::Missing("no repository is configured".into()))))

@@ -95,8 +95,8 @@ fn patch_with_a_wrong_base() {
 #[test]
 fn patch_that_unpacks_for_ever() {
     let bed = patched(Some(|bytes| {
-        bytes.truncate(17);
-        bytes.extend([0xff; 4000]);
+        let header = 13 + 4 * usize::from(bytes[12]);
+        bytes[header..].fill(0xff);
     }));
     full_object_serves(&bed, "does not serve");
 }

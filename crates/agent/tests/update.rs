@@ -223,6 +223,53 @@ fn one_report_that_the_hub_dislikes_does_not_hold_back_the_others() {
     assert!(seqs.starts_with(&[1, 3, 4, 5]), "{seqs:?}");
 }
 
+/// Another server of the same repository, which the host asks first.
+fn asked_first(bed: &Bed, folder: &std::path::Path) -> Server {
+    let first = Server::start(folder);
+    let toml = bed.host.text("etc/afield/agent.toml");
+    let both = format!("repositories = [\"{}\", ", first.url());
+    let toml = toml.replace("repositories = [", &both);
+    std::fs::write(bed.host.config(), format!("patience = \"1s\"\n{toml}")).unwrap();
+    first
+}
+
+#[test]
+fn a_source_that_trickles_is_left_for_the_next_one() {
+    let mut bed = Bed::new();
+    bed.offer("one", Contract::Honest, "config one");
+    let slow = asked_first(&bed, bed.fleet.path());
+    let pack = bed.delivery(ReleaseId(1)).packs[0].id.hex();
+    slow.lie(&pack, Lie::Trickle);
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    let from: Vec<u64> =
+        bed.server.requests().iter().filter(|r| r.path.ends_with(&pack)).map(|r| r.from).collect();
+    assert!(from.len() == 1 && from[0] > 0, "what had come was kept: {from:?}");
+}
+
+#[test]
+fn a_mirror_that_lags_does_not_hold_the_host_back() {
+    let mut bed = Bed::settled();
+    let copy = tempfile::tempdir().unwrap();
+    let from = bed.fleet.path().join(".");
+    let status = std::process::Command::new("cp").arg("-a").arg(from).arg(copy.path()).status();
+    assert!(status.unwrap().success());
+    let mirror = asked_first(&bed, copy.path());
+    bed.offer("two", Contract::Honest, "config two");
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(bed.host.text("etc/site"), "two");
+    // It has the new assignment, and not yet the new metadata.
+    let (_, three) = bed.offer("three", Contract::Honest, "config three");
+    let name = "assignments/clinic.json";
+    std::fs::copy(bed.fleet.path().join(name), copy.path().join(name)).unwrap();
+    bed.server.lie("assignments/", Lie::Gone);
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(bed.host.current(), Some(three));
+    assert!(mirror.requests().iter().any(|r| r.path == "metadata/timestamp.json"));
+}
+
 #[test]
 fn a_source_that_lies_does_not_keep_the_host_from_an_honest_one() {
     let mut bed = Bed::settled();

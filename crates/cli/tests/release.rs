@@ -194,7 +194,8 @@ fn what_changed_a_little_travels_as_a_patch_that_is_made_once() {
     field.run(&["release", "--keys", "keys"]).code(0);
     field.systems(&[("aa", &new), ("bb", &new)]);
     let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
-    assert_eq!(report["packed"]["patches"], 1, "one for both hosts: {report:#}");
+    // Of the package and of the toplevel, once for both hosts.
+    assert_eq!(report["packed"]["patches"], 2, "{report:#}");
     let cost = &report["hosts"]["aa"]["cost"];
     assert!(cost["objects"].as_u64() < cost["full"].as_u64().map(|n| n / 10), "{cost}");
     let (_, _, bases) = patch_for(&field, 2, "bb", "numbers-1.1");
@@ -213,9 +214,31 @@ fn what_changed_a_little_travels_as_a_patch_that_is_made_once() {
     let newest = numbers("numbers-1.2", "c");
     field.systems(&[("aa", &newest), ("bb", &newest)]);
     let report = field.run(&["release", "--keys", "keys", "--json"]).code(0).json();
-    assert_eq!(report["packed"]["patches"], 1, "{report:#}");
+    assert_eq!(report["packed"]["patches"], 2, "{report:#}");
     let (_, _, bases) = patch_for(&field, 4, "aa", "numbers-1.2");
     assert_eq!(bases[0].path.name(), "numbers-1.1");
+}
+
+#[test]
+fn a_forecast_tells_what_each_site_fetches_and_publishes_nothing() {
+    let field = fleet();
+    let sites = "[sites.boats]\nhosts = [\"aa\"]\nbudget = { bytes-per-day = \"10kB\", windows = [\"22:00-06:00\"] }\n";
+    settings(&field, sites);
+    let old = numbers("numbers-1.0", "a");
+    field.systems(&[("aa", &old), ("bb", ONE)]);
+    let said = field.run(&["release", "--keys", "keys", "--forecast"]).code(0).out;
+    assert!(said.contains("boats (1 hosts):") && said.contains("nights"), "{said}");
+    assert!(said.contains("nothing was published"), "{said}");
+    assert!(!field.path("repository/metadata/timestamp.json").exists());
+    field.run(&["release", "--keys", "keys"]).code(0);
+    let (repository, manifest) = manifest(&field, 1);
+    let data: HostData = repository.document(&manifest.hosts[&"aa".parse().unwrap()].data).unwrap();
+    assert_eq!(data.budget.unwrap().bytes_per_day.unwrap().0, 10_000);
+    let data: HostData = repository.document(&manifest.hosts[&"bb".parse().unwrap()].data).unwrap();
+    assert_eq!(data.budget, None);
+    settings(&field, &sites.replace("bytes-per-day", "bytes-a-day"));
+    let ran = field.run(&["release", "--keys", "keys"]);
+    assert!(ran.code != 0 && ran.err.contains("bytes-a-day"), "{ran:#?}");
 }
 
 #[test]
@@ -232,7 +255,7 @@ fn without_time_for_patches_full_objects_serve() {
     // The next release goes on where the time ended.
     let report =
         field.run(&["release", "--keys", "keys", "--json", "--against", "1"]).code(0).json();
-    assert_eq!(report["packed"]["patches"], 1, "{report:#}");
+    assert_eq!(report["packed"]["patches"], 2, "{report:#}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! request. What is read is proved object by object; a pack as a whole is never proved, nor need it be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -250,6 +251,14 @@ pub fn batches(missing: &[Missing]) -> Vec<&[Missing]> {
     batches
 }
 
+/// Between two reports of a fetch there is at least so long.
+const TELL_AFTER: Duration = Duration::from_secs(600);
+
+/// Whether the hub should hear how far a fetch is: now and then, since a report costs bytes, too.
+pub fn worth_telling(done: u64, told: u64, total: u64, since: Duration) -> bool {
+    since >= TELL_AFTER && done.saturating_sub(told) >= (total / 20).max(1)
+}
+
 /// Free bytes that a fetch needs: what is imported, and the objects of two batches at a time.
 pub fn room(missing: &[Missing]) -> u64 {
     let to_come = |batch: &&[Missing]| -> u64 {
@@ -404,6 +413,15 @@ mod tests {
         assert_eq!(names(&[1, 2, 3, 4]), "p3p1p2p4");
         assert_eq!(names(&[1, 2, 3]), "p3p1p2");
         assert_eq!(names(&[4]), "p4");
+    }
+
+    #[test]
+    fn a_fetch_is_told_now_and_then() {
+        let (soon, later) = (Duration::from_secs(60), Duration::from_secs(600));
+        assert!(worth_telling(5, 0, 100, later) && worth_telling(99, 50, 100, later));
+        assert!(!worth_telling(50, 0, 100, soon), "too soon");
+        assert!(!worth_telling(54, 50, 100, later), "too little");
+        assert!(!worth_telling(0, 0, 1, later));
     }
 
     #[test]

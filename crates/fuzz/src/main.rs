@@ -18,6 +18,10 @@ fn main() -> Result<()> {
     let meter = Meter { reset: || PEAK.reset_peak_usage(), peak: || PEAK.peak_usage() };
     let keep = tempfile::tempdir()?.keep();
     let result = match args[..] {
+        ["-h" | "--help"] => {
+            println!("cargo fuzz-stable: one fuzz target by hand (docs/fuzzing.md)\n\n{USAGE}");
+            return Ok(());
+        }
         ["list"] => {
             afield_fuzz::all().iter().for_each(|target| println!("{}", target.name));
             return Ok(());

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use afield_core::assignment::Assignment;
+use afield_core::budget::Budget;
 use afield_core::delivery::{Base, Place};
 use afield_core::host_data::{Check, ConfigFile, HostData, Probe};
 use afield_core::ids::{HostName, ObjectId, ReleaseId, StorePath};
@@ -52,6 +53,8 @@ pub struct Fleet {
     objects: HashMap<StorePath, ObjectRef>,
     /// Releases offer patches against this, too.
     pub against: Option<System>,
+    /// What the hosts' links allow.
+    pub budget: Option<Budget>,
     /// Changes the bytes of patches before they are published.
     pub twist: Option<fn(&mut Vec<u8>)>,
     counter: u64,
@@ -83,8 +86,8 @@ impl Fleet {
         Repository::open(dir.path()).unwrap();
         fs::write(dir.path().join("metadata/1.root.json"), &root).unwrap();
         let (releases, objects) = (BTreeMap::new(), HashMap::new());
-        let (against, twist) = (None, None);
-        Self { dir, root, content, now, releases, objects, against, twist, counter: 0 }
+        let (against, budget, twist) = (None, None, None);
+        Self { dir, root, content, now, releases, objects, against, budget, twist, counter: 0 }
     }
 
     /// The repository's folder.
@@ -113,7 +116,9 @@ impl Fleet {
         let id = ReleaseId(self.releases.len() as u64 + 1);
         let mut shares = BTreeMap::new();
         for (data, key) in hosts {
-            let share = self.share(system, data, *key);
+            let budget = self.budget.clone().or_else(|| data.budget.clone());
+            let data = HostData { budget, ..data.clone() };
+            let share = self.share(system, &data, *key);
             shares.insert(data.host.clone(), share);
         }
         let manifest = self.manifest(id, shares);

@@ -27,6 +27,8 @@ pub enum Lie {
     Endless,
     /// It says that there is no such file.
     Gone,
+    /// It sends one byte, waits, and sends the next.
+    Trickle,
     /// It answers 200 with the whole file, whatever range was asked for.
     IgnoresRange,
 }
@@ -178,7 +180,7 @@ fn send(
 ) -> std::io::Result<bool> {
     let file: PathBuf = folder.join(path);
     let mut bytes = std::fs::read(file).ok();
-    let (mut cut, mut from, mut to) = (None, from, to);
+    let (mut cut, mut from, mut to, mut trickle) = (None, from, to, false);
     {
         let lies = &mut shared.lock().unwrap().lies;
         match lies.iter_mut().find(|(name, _)| path.contains(name.as_str())).map(|(_, l)| l) {
@@ -188,6 +190,7 @@ fn send(
             }
             Some(Lie::Content(lie)) => bytes = Some(lie.clone()),
             Some(Lie::Gone) => bytes = None,
+            Some(Lie::Trickle) => trickle = true,
             Some(Lie::IgnoresRange) => (from, to) = (0, None),
             Some(Lie::Endless) => {
                 let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
@@ -219,6 +222,14 @@ fn send(
     };
     stream.write_all(head.as_bytes())?;
     let rest = &bytes[usize::try_from(from).unwrap()..usize::try_from(end).unwrap()];
+    if trickle {
+        // So slow is the lie; nobody waits for it.
+        for byte in rest {
+            stream.write_all(&[*byte])?;
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        return Ok(true);
+    }
     let sent = cut.map_or(rest.len(), |c| rest.len().min(usize::try_from(c).unwrap()));
     stream.write_all(&rest[..sent])?;
     Ok(cut.is_none())

@@ -21,6 +21,7 @@ use crate::fleet::{self, Declared, Project};
 use crate::nix::NixError;
 use crate::nix::closure::Facts;
 use crate::release::diff::{HostChange, Side};
+use crate::release::forecast::{self, SiteForecast};
 use crate::release::pack::Packed;
 use crate::release::published::{Published, check_repository, lock};
 use crate::release::write::{Cost, Ingredients, Patching, write};
@@ -35,6 +36,8 @@ key: for each host its system, how it travels, and its host data (checks, app co
 takes it before a rollout hands it out: afield rollout start.\n\n\
 Hosts never accept an older release. To take release 7 back, publish release 6's systems under a new number:\n\n  \
 afield release --keys keys --like 6\n\n\
+What hosts have travels as patches against it: what they told the hub they run, or --against. Patches that were made \
+once are used again; --forecast says what each site of afield.toml fetches, and how long, before anything is published.\n\n\
 Exit codes: 0 published, 1 failed, 2 wrong usage, 3 refused (a host does not build, afield check finds errors, a wrong \
 key): nothing was published."
 )]
@@ -60,6 +63,9 @@ pub struct ReleaseArgs {
     /// Build, and say what would change on each host; publish nothing
     #[arg(long)]
     dry_run: bool,
+    /// Pack and make patches, and say what each site will fetch and how long that takes; publish nothing
+    #[arg(long, conflicts_with_all = ["like", "dry_run", "refresh"])]
+    forecast: bool,
 }
 
 /// Makes a release.
@@ -145,6 +151,9 @@ struct ReleaseReport {
     failed: BTreeMap<HostName, FailedHost>,
     #[serde(skip_serializing_if = "Option::is_none")]
     packed: Option<Packed>,
+    /// What each site fetches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forecast: Vec<SiteForecast>,
     notes: Vec<String>,
 }
 
@@ -231,7 +240,7 @@ fn make(
         changes.insert(host.clone(), (system.clone(), change));
         closures.insert(host.clone(), (system.clone(), closure));
     }
-    let mut costs = BTreeMap::new();
+    let (mut costs, mut forecast) = (BTreeMap::new(), Vec::new());
     let (hosts, packed) = match args.dry_run {
         true => (BTreeMap::new(), None),
         false => {
@@ -242,6 +251,7 @@ fn make(
                 budget: args.patch_budget.map(Span::duration),
             };
             let written = write(project, published, &facts, &ingredients, &patching)?;
+            forecast = forecast::of(&project.settings, &written.costs);
             costs = written.costs;
             (written.hosts, Some(written.packed))
         }
@@ -251,6 +261,7 @@ fn make(
     let mut report = finish(args, project, published, manifest, changes)?;
     report.failed = failed;
     report.packed = packed;
+    report.forecast = forecast;
     for (host, cost) in costs {
         if let Some(host) = report.hosts.get_mut(&host) {
             host.cost = Some(cost);
@@ -347,7 +358,7 @@ fn finish(
     changes: BTreeMap<HostName, (StorePath, HostChange)>,
 ) -> Result<ReleaseReport, Failure> {
     let expires = in_days(project.settings.trust.release_days)?;
-    if !args.dry_run {
+    if !args.dry_run && !args.forecast {
         published.publish(&manifest, expires)?;
     }
     let newest = published.newest.as_ref();
@@ -356,7 +367,7 @@ fn finish(
     let hosts = changes.into_iter();
     Ok(ReleaseReport {
         release: manifest.release,
-        dry_run: args.dry_run,
+        dry_run: args.dry_run || args.forecast,
         like: manifest.like,
         compared_with: newest.map(|m| m.release),
         expires,
@@ -366,6 +377,7 @@ fn finish(
         left_out,
         failed: BTreeMap::new(),
         packed: None,
+        forecast: Vec::new(),
         notes: Vec::new(),
     })
 }
@@ -427,6 +439,9 @@ fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
     }
     for note in &report.notes {
         context.out.line(&format!("note: {note}"))?;
+    }
+    for site in report.forecast.iter().filter(|site| site.site.is_some()) {
+        context.out.line(&site.line())?;
     }
     let (release, day) = (report.release, report.expires.strftime("%F"));
     if let Some(packed) = &report.packed {

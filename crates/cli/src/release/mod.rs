@@ -2,6 +2,7 @@
 
 pub mod bases;
 pub mod diff;
+pub mod forecast;
 pub mod layout;
 pub mod pack;
 pub mod patch_cache;

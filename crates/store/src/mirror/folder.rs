@@ -77,7 +77,7 @@ impl Place for Folder {
 /// The longest file that a file system can hold, if that is known to matter.
 pub(super) fn limit(dir: &Path) -> Option<u64> {
     let found = rustix::fs::statfs(dir).ok()?;
-    (i64::from(found.f_type) == FAT).then_some(FAT_LIMIT)
+    (found.f_type == FAT).then_some(FAT_LIMIT)
 }
 
 /// Bytes that are free on a file system.

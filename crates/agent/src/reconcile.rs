@@ -188,7 +188,8 @@ impl<'a> Run<'a> {
     }
 
     fn notice(&mut self, observed: &Observed) {
-        for remark in &observed.remarks {
+        // In an attempt, what the last good generation does not know may be the next one's.
+        for remark in observed.remarks.iter().filter(|_| self.state.attempt.is_none()) {
             if !self.notes.contains(remark) {
                 self.notes.push(remark.clone());
             }

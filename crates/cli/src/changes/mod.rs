@@ -133,14 +133,13 @@ impl<'a> Changes<'a> {
         let key = |f: &Finding| (f.code, f.file.clone(), f.message.clone());
         let mut known: BTreeMap<_, usize> = BTreeMap::new();
         self.folder.findings.iter().for_each(|f| *known.entry(key(f)).or_default() += 1);
-        let is_new = |f: &Finding| match known.get_mut(&key(f)) {
+        let mut is_new = |f: &Finding| match known.get_mut(&key(f)) {
             Some(left) if *left > 0 => {
                 *left -= 1;
                 false
             }
             _ => !expected.contains(&f.code),
         };
-        let mut is_new = is_new;
         (sources, after.into_iter().filter(|finding| is_new(finding)).collect())
     }
 
@@ -223,7 +222,7 @@ fn evaluate(dir: &Path, text: &str) -> anyhow::Result<WavesResult> {
     Ok(crate::waves::evaluate_file(dir, beside.path()))
 }
 
-/// Names that are in both lists, for messages.
+/// Names in a row, sorted, for messages.
 pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: BTreeSet<&str> = names.into_iter().collect();
     names.into_iter().collect::<Vec<_>>().join(", ")

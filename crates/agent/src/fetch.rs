@@ -195,7 +195,7 @@ impl<'a> Fetcher<'a> {
     ) -> Result<(), Halt> {
         let folder = self.job.host.own("downloads");
         let Some(lan) = &self.lan else {
-            return self.from_outside(&folder, batch, meter);
+            return self.fetch_outside(&folder, batch, meter);
         };
         let wanted: Vec<&ObjectRef> = batch.iter().map(|item| &item.object).collect();
         loop {
@@ -206,7 +206,7 @@ impl<'a> Fetcher<'a> {
             }
             let items = batch.iter().filter(|item| mine.contains(&&item.object));
             let items: Vec<Missing> = items.cloned().collect();
-            self.from_outside(&folder, &items, &mut |bytes| {
+            self.fetch_outside(&folder, &items, &mut |bytes| {
                 lan.progress();
                 meter(bytes)
             })?;
@@ -214,7 +214,7 @@ impl<'a> Fetcher<'a> {
         }
     }
 
-    fn from_outside(
+    fn fetch_outside(
         &self,
         folder: &Path,
         batch: &[Missing],

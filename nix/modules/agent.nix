@@ -71,6 +71,7 @@ in
       # The key of tunnels.d: the one by which relays, reports and secrets know the host.
       host-key = lib.mkDefault config.settings.system.private_key_source;
       trust-root = lib.mkDefault "/etc/afield/root.json";
+      reboot-window = lib.mkDefault "${maintenance.nixos_upgrade.rebootWindow.lower}-${maintenance.nixos_upgrade.rebootWindow.upper}";
       # The copy that the tunnel's account may read.
       tunnel-key = lib.mkDefault config.settings.system.private_key;
       secrets = lib.removeSuffix "/" config.settings.system.secrets.dest_directory;
@@ -90,7 +91,8 @@ in
       restartTriggers = [ checked ];
       # A new system is switched to in a unit of its own, so that this one may be restarted by it.
       stopIfChanged = false;
-      # It imports into the store and sets the profile; nothing is evaluated on the host.
+      # It imports into the store and sets the profile; nothing is evaluated on the host. systemd's own programs are in
+      # every unit's path.
       path = [ cfg.nixPackage ];
       serviceConfig = {
         ExecStart = "${cfg.package}/bin/afield-agent run --config /etc/afield/agent.toml";

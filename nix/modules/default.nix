@@ -6,6 +6,7 @@
 
     ./accounts.nix
     ./boot.nix
+    ./boot-check.nix
     ./crypto.nix
     ./disko.nix
     ./docker.nix

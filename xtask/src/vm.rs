@@ -11,7 +11,9 @@ use crate::process::{self, Programs, executable};
 use crate::setup;
 
 /// A scenario that takes longer is ended.
-const LIMIT: Duration = Duration::from_secs(1800);
+const LIMIT: Duration = Duration::from_secs(3600);
+/// The same for those that are known to take long.
+const SLOW_LIMIT: Duration = Duration::from_secs(6 * 3600);
 /// Of a failed scenario's output this much is shown.
 const SHOWN: usize = 40;
 
@@ -31,6 +33,32 @@ pub struct Args {
     keep: bool,
 }
 
+/// `cargo soak`.
+#[derive(clap::Args)]
+pub struct SoakArgs {
+    /// The first seed; each round has the next one
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// No new round is begun after this time; one round is played at least
+    #[arg(long, default_value_t = 1.0)]
+    hours: f32,
+}
+
+/// Plays every slow scenario, round after round; ends with the first round in which one failed.
+pub fn soak(args: &SoakArgs) -> Result<()> {
+    let until = Instant::now() + Duration::from_secs_f32(args.hours * 3600.0);
+    let set = Set::prepare(&Args { names: Vec::new(), list: false, slow: true, keep: false })?;
+    let mut seed = args.seed;
+    loop {
+        println!("round with AFIELD_VM_SEED={seed}");
+        set.play(Some(seed), |scenario| scenario.slow)?;
+        seed += 1;
+        if Instant::now() > until {
+            return Ok(());
+        }
+    }
+}
+
 struct Scenario {
     /// `module::function`; both are the same mostly.
     name: String,
@@ -39,36 +67,52 @@ struct Scenario {
 
 /// Plays what was asked for; an error if a scenario failed.
 pub fn run(args: &Args) -> Result<()> {
-    let Built { scenarios: program, programs } = build()?;
-    let scenarios = chosen(&program, args)?;
     if args.list {
-        for scenario in &scenarios {
+        for scenario in chosen(&build()?.scenarios, args)? {
             println!("{}{}", short(&scenario.name), if scenario.slow { " (slow)" } else { "" });
         }
         return Ok(());
     }
-    if !rustix::process::geteuid().is_root() {
-        bail!("cargo vm starts containers and needs to be root");
-    }
-    setup::ensure_machines()?;
-    let programs = stripped(&programs)?;
-    let started = Instant::now();
-    let mut failed = Vec::new();
-    for scenario in &scenarios {
-        if !play(&program, scenario, &programs, args.keep)? {
-            failed.push(short(&scenario.name));
+    Set::prepare(args)?.play(None, |_| true)
+}
+
+/// Scenarios, ready to be played.
+struct Set {
+    program: PathBuf,
+    programs: PathBuf,
+    scenarios: Vec<Scenario>,
+    keep: bool,
+}
+
+impl Set {
+    fn prepare(args: &Args) -> Result<Self> {
+        if !rustix::process::geteuid().is_root() {
+            bail!("containers and guests need root");
         }
+        let Built { scenarios: program, programs } = build()?;
+        let scenarios = chosen(&program, args)?;
+        setup::ensure_machines()?;
+        let programs = stripped(&programs)?;
+        Ok(Self { program, programs, scenarios, keep: args.keep })
     }
-    let passed = scenarios.len() - failed.len();
-    println!(
-        "{passed} scenarios passed, {} failed, in {:.0} s",
-        failed.len(),
-        started.elapsed().as_secs_f32()
-    );
-    if !failed.is_empty() {
-        bail!("failed: {}", failed.join(", "));
+
+    fn play(&self, seed: Option<u64>, which: impl Fn(&Scenario) -> bool) -> Result<()> {
+        let started = Instant::now();
+        let (mut passed, mut failed) = (0, Vec::new());
+        for scenario in self.scenarios.iter().filter(|scenario| which(scenario)) {
+            if self.play_one(scenario, seed)? {
+                passed += 1;
+            } else {
+                failed.push(short(&scenario.name));
+            }
+        }
+        let took = started.elapsed().as_secs_f32();
+        println!("{passed} scenarios passed, {} failed, in {took:.0} s", failed.len());
+        if !failed.is_empty() {
+            bail!("failed: {}", failed.join(", "));
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The stage of `cargo ci`: the short set. What cannot run here is named.
@@ -139,43 +183,52 @@ fn short(name: &str) -> &str {
     }
 }
 
-/// Plays one; whether it passed.
-fn play(program: &Path, scenario: &Scenario, programs: &Path, keep: bool) -> Result<bool> {
-    let name = short(&scenario.name);
-    let logs = process::root().join("target/vm-logs").join(name.replace("::", "-"));
-    if logs.exists() {
-        fs::remove_dir_all(&logs)?;
+impl Set {
+    /// Plays one; whether it passed.
+    fn play_one(&self, scenario: &Scenario, seed: Option<u64>) -> Result<bool> {
+        let name = short(&scenario.name);
+        let logs = process::root().join("target/vm-logs").join(name.replace("::", "-"));
+        if logs.exists() {
+            fs::remove_dir_all(&logs)?;
+        }
+        fs::create_dir_all(&logs)?;
+        let output = logs.join("output.log");
+        let mut command = Command::new(&self.program);
+        command.args(["--exact", &scenario.name, "--include-ignored", "--nocapture"]);
+        command.env("AFIELD_VM_PROGRAMS", &self.programs).env("AFIELD_VM_LOGS", &logs);
+        // The line that failed says enough.
+        command.env("RUST_BACKTRACE", "0");
+        if let Some(seed) = seed {
+            command.env("AFIELD_VM_SEED", seed.to_string());
+        }
+        if self.keep {
+            command.env("AFIELD_VM_KEEP", "1");
+        } else {
+            let file = File::create(&output)?;
+            command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        }
+        let started = Instant::now();
+        let child = command.spawn().context("the scenario cannot be started")?;
+        let limit = if scenario.slow { SLOW_LIMIT } else { LIMIT };
+        let ended = within(child, (!self.keep).then_some(limit))?;
+        let passed = ended.is_some_and(|status| status.success());
+        let verdict = if passed { "ok  " } else { "FAIL" };
+        println!("{verdict} {:6.1} s  {name}", started.elapsed().as_secs_f32());
+        if !passed {
+            show(&output, ended, &logs);
+        }
+        Ok(passed)
     }
-    fs::create_dir_all(&logs)?;
-    let output = logs.join("output.log");
-    let mut command = Command::new(program);
-    command.args(["--exact", &scenario.name, "--include-ignored", "--nocapture"]);
-    command.env("AFIELD_VM_PROGRAMS", programs).env("AFIELD_VM_LOGS", &logs);
-    if keep {
-        command.env("AFIELD_VM_KEEP", "1");
-    } else {
-        let file = File::create(&output)?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-    }
-    let started = Instant::now();
-    let ended = within_limit(command.spawn().context("the scenario cannot be started")?, keep)?;
-    let passed = ended.is_some_and(|status| status.success());
-    let verdict = if passed { "ok  " } else { "FAIL" };
-    println!("{verdict} {:6.1} s  {name}", started.elapsed().as_secs_f32());
-    if !passed {
-        show(&output, ended, &logs);
-    }
-    Ok(passed)
 }
 
 /// How it ended; none if it had to be ended.
-fn within_limit(mut child: Child, no_limit: bool) -> Result<Option<ExitStatus>> {
-    let until = Instant::now() + LIMIT;
+fn within(mut child: Child, limit: Option<Duration>) -> Result<Option<ExitStatus>> {
+    let started = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if Instant::now() > until && !no_limit {
+        if limit.is_some_and(|limit| started.elapsed() > limit) {
             child.kill()?;
             child.wait()?;
             return Ok(None);
@@ -191,7 +244,7 @@ fn show(output: &Path, ended: Option<ExitStatus>, logs: &Path) {
         println!("     | {line}");
     }
     if ended.is_none() {
-        println!("     it took longer than {} s and was ended", LIMIT.as_secs());
+        println!("     it took too long and was ended");
     }
     println!("     logs: {}", logs.display());
 }

@@ -2,13 +2,12 @@
 //! does not kill itself.
 //!
 //! The agent writes `activation/job.json` and starts `afield-agent activate`, which takes the lock of that
-//! folder, sets the profile, runs the contract and writes `activation/result.json`. The lock, not a process
+//! folder, runs the contract and writes `activation/result.json`. The lock, not a process
 //! number, tells whether it still runs: the kernel gives it back however the process ends.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use afield_core::ids::StorePath;
 use afield_core::plan::{Activation, Attempt, Direction};
@@ -18,15 +17,14 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
+use crate::contract::{self, Action};
 use crate::host::Host;
-use crate::nix::Nix;
+use crate::reboot;
 
 /// Job and result files have at most this many bytes.
 const MAX_FILE: u64 = 64 * 1024;
 /// Of the activation's log the end is read, bytes.
 const MAX_LOG: u64 = 64 * 1024;
-/// How often a running activation is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Job {
@@ -47,14 +45,14 @@ pub struct Ended {
 }
 
 /// Name of an attempt's newest activation. After a reboot, what an earlier boot did counts no more.
-fn id(attempt: &Attempt) -> String {
+fn id(host: &Host, attempt: &Attempt) -> String {
     let way = match attempt.direction {
         Direction::Forward => "to",
         Direction::Back => "back",
     };
     let release = attempt.to.release.map(|r| r.0).unwrap_or_default();
     let system = attempt.to.system.as_ref().map_or("", |s| s.hash_part());
-    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let boot = reboot::boot_id(&host.config);
     let boot = boot.split('-').next().unwrap_or_default();
     format!("{way}-{release}-{system}-{}-{boot}", attempt.activations)
 }
@@ -82,7 +80,7 @@ fn runs(folder: &Path) -> bool {
 pub fn ended(host: &Host, attempt: &Attempt) -> Option<Ended> {
     let bytes = files::read_if_there(&folder(host).join("result.json"), MAX_FILE).ok()??;
     let ended: Ended = serde_json::from_slice(&bytes).ok()?;
-    (ended.id == id(attempt)).then_some(ended)
+    (ended.id == id(host, attempt)).then_some(ended)
 }
 
 /// Last lines of the newest activation's output.
@@ -117,7 +115,7 @@ pub fn forget(host: &Host) -> anyhow::Result<()> {
 pub fn start(host: &Host, attempt: &Attempt, system: &StorePath) -> anyhow::Result<bool> {
     let folder = folder(host);
     fs::create_dir_all(&folder)?;
-    let job = Job { id: id(attempt), system: system.clone(), config: host.config.clone() };
+    let job = Job { id: id(host, attempt), system: system.clone(), config: host.config.clone() };
     files::write_atomic_mode(&folder.join("job.json"), &serde_json::to_vec(&job)?, 0o600)?;
     fault::point("activate:job-written");
     let mut command = detached(host, &job)?;
@@ -184,48 +182,6 @@ pub fn detached_main(folder: &Path) -> anyhow::Result<()> {
 
 fn run(folder: &Path, job: &Job) -> anyhow::Result<()> {
     let log = File::create(folder.join("log"))?;
-    Nix::new(&job.config).set_profile(&job.system).context("the profile cannot be set")?;
-    fault::point("activation:profile-set");
-    let (tool, args) = contract(&job.config, &job.system)?;
-    let mut command = if job.config.is_machine() {
-        Command::new(&tool)
-    } else {
-        let mut chroot = Command::new("chroot");
-        chroot.arg(&job.config.root).arg(&tool);
-        chroot
-    };
-    command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    let mut child = command.spawn().with_context(|| format!("{tool} cannot be run"))?;
-    let deadline = Instant::now() + job.config.activation_timeout.duration();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            if status.success() {
-                return Ok(());
-            }
-            bail!("the activation ended with {status}");
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            child.wait()?;
-            bail!(
-                "the activation took longer than {} and was ended",
-                job.config.activation_timeout
-            );
-        }
-        std::thread::sleep(LOOK);
-    }
-}
-
-/// NixOS's contract, or system-manager's (design §4).
-fn contract(
-    config: &Config,
-    system: &StorePath,
-) -> anyhow::Result<(String, &'static [&'static str])> {
-    for (tool, args) in [("switch-to-configuration", &["switch"][..]), ("activate", &[])] {
-        let path = format!("{system}/bin/{tool}");
-        if config.inside(Path::new(&path)).exists() {
-            return Ok((path, args));
-        }
-    }
-    bail!("{system} has neither bin/switch-to-configuration nor bin/activate")
+    fault::point("activation:begins");
+    contract::run(&job.config, &job.system, Action::Test, &log)
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use afield_core::ids::{HostName, Name};
 use afield_core::span::Span;
+use afield_core::window::Window;
 use afield_store::files;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,21 @@ pub struct Config {
     /// An activation that takes longer is ended.
     #[serde(default = "default_activation_timeout")]
     pub activation_timeout: Span,
+    /// When the machine may be restarted for a new kernel, in its own time.
+    #[serde(default)]
+    pub reboot_window: Window,
+    /// A machine that was restarted has this long to come up with everything it does.
+    #[serde(default = "default_boot_patience")]
+    pub boot_patience: Span,
+    /// After a switch tunnels and the hub have this long to come back.
+    #[serde(default = "default_reach_patience")]
+    pub reach_patience: Span,
+    /// An uplink that seems to have died during a switch has this long to come back.
+    #[serde(default = "default_uplink_patience")]
+    pub uplink_patience: Span,
+    /// Where the firmware's partition is mounted, if not at /boot/efi, /boot or /efi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub esp: Option<PathBuf>,
     /// A source that sends less than 200 bytes a second for so long is left for the next one.
     #[serde(default = "default_patience")]
     pub patience: Span,
@@ -122,6 +138,18 @@ fn default_activation_timeout() -> Span {
     Span::secs(900)
 }
 
+fn default_boot_patience() -> Span {
+    Span::secs(300)
+}
+
+fn default_reach_patience() -> Span {
+    Span::secs(180)
+}
+
+fn default_uplink_patience() -> Span {
+    Span::secs(1800)
+}
+
 fn default_secrets() -> PathBuf {
     "/run/.secrets".into()
 }
@@ -176,7 +204,7 @@ impl Config {
         }
         let paths = [&self.root, &self.host_key, &self.trust_root, &self.state];
         let lan = self.lan.iter().flat_map(lan::Settings::paths);
-        let paths = paths.into_iter().chain([&self.secrets, &self.configs]);
+        let paths = paths.into_iter().chain(&self.esp).chain([&self.secrets, &self.configs]);
         let mut paths = paths.map(PathBuf::as_path).chain(lan);
         if let Some(path) = paths.find(|p| !p.is_absolute()) {
             return Err(format!("{} is no absolute path", path.display()));

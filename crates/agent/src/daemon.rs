@@ -8,19 +8,26 @@ use crate::host::Host;
 use crate::journal::{self, Level};
 use crate::notify::{Heart, tell};
 use crate::reconcile::{self, Outcome};
+use crate::upgrade;
 
-/// Never returns: the service manager ends it.
-pub fn run(host: &Host) -> ! {
+/// Returns only to be started anew, as another program.
+pub fn run(host: &Host) {
+    upgrade::become_chosen(&host.config);
     journal::host(host.config.host.as_str());
     let heart = Heart::start(host.config.activation_timeout.duration());
     let mut told = BTreeSet::new();
     tell("READY=1");
     loop {
         let say = progress(&heart);
-        match reconcile::once(host, &say) {
+        let done = reconcile::once(host, &say);
+        let well = done.is_ok();
+        match done {
             Ok(outcome) => tell_news(&outcome, &mut told),
             // The next check-in may find it mended; giving up would leave the host alone.
             Err(e) => journal::say(Level::Error, &format!("{e:#}")),
+        }
+        if upgrade::after_check_in(&host.config, well) {
+            return;
         }
         heart.beat();
         std::thread::sleep(host.config.interval.duration());

@@ -53,7 +53,9 @@ fn keep(host: &Host, state: &State) -> Vec<StorePath> {
     let booted = fs::read_link(host.config.inside(Path::new("/run/booted-system"))).ok();
     let booted = booted.and_then(|link| link.to_str()?.parse().ok());
     let attempt = state.attempt.as_ref().and_then(|a| a.to.system.clone());
-    let all = [current_system(&host.config), booted, state.good.system.clone(), attempt];
+    let fallback = state.fallback.as_ref().and_then(|f| f.generation.system.clone());
+    let current = current_system(&host.config, state);
+    let all = [current, booted, state.good.system.clone(), fallback, attempt];
     all.into_iter().flatten().collect()
 }
 

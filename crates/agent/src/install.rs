@@ -12,10 +12,19 @@ use crate::config::Config;
 use crate::nix;
 
 const UNIT: &str = include_str!("../../../packaging/afield-agent.service");
+const BOOT_CHECK: &str = include_str!("../../../packaging/afield-boot-check.service");
+const BOOT_FAILED: &str = include_str!("../../../packaging/afield-boot-failed.service");
 const PROGRAM: &str = "/usr/local/bin/afield-agent";
 const UNIT_FILE: &str = "/etc/systemd/system/afield-agent.service";
+const BOOT_CHECK_FILE: &str = "/etc/systemd/system/afield-boot-check.service";
+const BOOT_FAILED_FILE: &str = "/etc/systemd/system/afield-boot-failed.service";
 const CONFIG: &str = "/etc/afield/agent.toml";
 const TRUST_ROOT: &str = "/etc/afield/root.json";
+const SSHD: &str = "/etc/ssh/sshd_config.d/afield.conf";
+/// Ways in that are there already stay; the fleet's people come in besides.
+const SSHD_LINES: &str = "# Written by `afield-agent install`.
+AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/authorized_keys.d/%u /var/lib/afield-access/authorized_keys.d/%u
+";
 const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
 /// A trust root or program has at most this many bytes.
 const MAX_FILE: u64 = 256 << 20;
@@ -48,7 +57,7 @@ pub struct Args {
 
 /// What must be so, in this order.
 enum Want {
-    Package { name: &'static str, program: &'static str },
+    Package { name: &'static str, present: fn() -> bool },
     HostKey,
     File { path: &'static str, mode: u32, content: Vec<u8>, precious: bool },
     Running,
@@ -96,12 +105,17 @@ fn wants(args: &Args) -> anyhow::Result<Vec<Want>> {
     let config = config(args)?.into_bytes();
     let file = |path, mode, content, precious| Want::File { path, mode, content, precious };
     Ok(vec![
-        Want::Package { name: "nix-bin", program: "nix-store" },
+        Want::Package { name: "nix-bin", present: || found("nix-store") },
+        // It knows the accounts that host data brings.
+        Want::Package { name: "libnss-systemd", present: has_nss_systemd },
         Want::HostKey,
         file(TRUST_ROOT, 0o644, root, true),
         file(CONFIG, 0o644, config, true),
         file(PROGRAM, 0o755, own, false),
         file(UNIT_FILE, 0o644, UNIT.into(), false),
+        file(BOOT_CHECK_FILE, 0o644, BOOT_CHECK.into(), false),
+        file(BOOT_FAILED_FILE, 0o644, BOOT_FAILED.into(), false),
+        file(SSHD, 0o644, SSHD_LINES.into(), true),
         Want::Running,
     ])
 }
@@ -136,7 +150,7 @@ fn refusals(wants: &[Want]) -> Vec<&str> {
 /// Makes one thing so; whether it was not so before.
 fn settle(want: &Want, dry_run: bool, changed: bool) -> anyhow::Result<bool> {
     let (missing, what) = match want {
-        Want::Package { name, program } => (!found(program), format!("install the package {name}")),
+        Want::Package { name, present } => (!present(), format!("install the package {name}")),
         Want::HostKey => (!Path::new(HOST_KEY).exists(), format!("make the key {HOST_KEY}")),
         Want::File { path, mode, content, .. } => {
             (!is_there(Path::new(path), *mode, content), format!("write {path}"))
@@ -162,6 +176,11 @@ fn settle(want: &Want, dry_run: bool, changed: bool) -> anyhow::Result<bool> {
 fn found(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+fn has_nss_systemd() -> bool {
+    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    folders.map(|folder| folder.path()).any(|f| f.join("libnss_systemd.so.2").exists())
 }
 
 fn is_there(path: &Path, mode: u32, content: &[u8]) -> bool {
@@ -207,10 +226,13 @@ fn running() -> bool {
 
 fn start() -> anyhow::Result<()> {
     systemctl(&["daemon-reload"])?;
-    systemctl(&["enable", "--quiet", "afield-agent.service"])?;
+    systemctl(&["enable", "--quiet", "afield-agent.service", "afield-boot-check.service"])?;
     // It is back when the agent says that it is ready.
     systemctl(&["restart", "afield-agent.service"])
-        .context("the agent does not start; `journalctl --unit afield-agent` says why")
+        .context("the agent does not start; `journalctl --unit afield-agent` says why")?;
+    // So that it reads its new file; running sessions go on.
+    systemctl(&["reload-or-restart", "ssh.service"])
+        .context("sshd is not reloaded; is openssh-server installed?")
 }
 
 /// Relays, reports and secrets know a host by this key.

@@ -10,7 +10,7 @@ use afield_agent::mount::Mounted;
 use afield_agent::reconcile::{self, Outcome};
 use afield_agent::state::{StateError, Store};
 use afield_agent::stick::Stick;
-use afield_agent::{activate, daemon, install, lan, observe, repair, secrets, tunnel};
+use afield_agent::{activate, boot_check, daemon, install, lan, observe, repair, secrets, tunnel};
 use afield_core::report::Event;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -81,6 +81,8 @@ enum Command {
         /// Which shell.
         shell: Shell,
     },
+    /// At the end of a boot: judge the system that it started, if it is on trial.
+    BootCheck,
     /// The detached part of an activation; started by the agent itself.
     #[command(hide = true)]
     Activate {
@@ -141,7 +143,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Plan => plan(cli, &host(&cli.config)?),
         Command::Stick { device, mount } => plugged_in(cli, device, mount),
         Command::Lan => serve_lan(&Config::read(&cli.config)?),
-        Command::Run => daemon::run(&host(&cli.config)?),
+        Command::Run => {
+            daemon::run(&host(&cli.config)?);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Status => status(cli),
         Command::CheckConfig { file } => check_config(cli, file.as_deref().unwrap_or(&cli.config)),
         Command::Completions { shell } => {
@@ -168,6 +173,10 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Tunnel(args) => run_tunnel(args),
+        Command::BootCheck => {
+            let well = boot_check::run(&host(&cli.config)?, &say())?;
+            Ok(if well { ExitCode::SUCCESS } else { ExitCode::from(1) })
+        }
         Command::TunnelSsh { parent, arguments } => {
             Err(tunnel::client::become_ssh(*parent, arguments))
         }
@@ -288,6 +297,19 @@ fn describe(step: &afield_core::plan::Step) -> String {
         Step::Commit => "write it down as the last good state".into(),
         Step::GiveUp { why } => format!("give up, and tell: {why}"),
         Step::RollBack { why } => format!("roll back: {why}"),
+        Step::LackBoot(lack) => {
+            format!("stop: {} bytes are needed to boot it, {} are free", lack.needed, lack.free)
+        }
+        Step::Promote { system } => format!("make {system} what the machine starts by itself"),
+        Step::Arm { system } => format!("give {system} the next boot on trial"),
+        Step::Reboot { why } => format!("restart: {why}"),
+        Step::WaitForWindow { why, window } => {
+            format!(
+                "wait until {} to restart, at most until {}: {why}",
+                window.opens, window.closes
+            )
+        }
+        Step::OnTrial => "judge the last good state by its first boot".into(),
         Step::Watch => "run the checks and report".into(),
     }
 }
@@ -295,11 +317,12 @@ fn describe(step: &afield_core::plan::Step) -> String {
 fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
     let config = Config::read(&cli.config)?;
     let state = Store::peek(&config.state_dir())?;
-    let current = observe::current_system(&config);
+    let current = observe::current_system(&config, &state);
     if cli.json {
         let status = serde_json::json!({
             "host": config.host, "current_system": current, "good": state.good,
             "attempt": state.attempt, "quarantined": state.quarantined,
+            "fallback": state.fallback, "reboot_window": observe::window(&config, jiff::Timestamp::now()),
             "release_seen": state.release_seen, "last_report": state.last_report,
         });
         println!("{status}");
@@ -316,6 +339,19 @@ fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
             "under way     {:?} to release {}",
             attempt.direction,
             release(attempt.to.release)
+        );
+        if let Some(since) = attempt.waits {
+            let window = observe::window(&config, jiff::Timestamp::now());
+            println!(
+                "waits         since {since} for a restart, from {} to {}",
+                window.opens, window.closes
+            );
+        }
+    }
+    if let Some(fallback) = &state.fallback {
+        println!(
+            "falls back    to release {}, until the next boot",
+            release(fallback.generation.release)
         );
     }
     for failed in &state.quarantined {

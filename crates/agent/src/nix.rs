@@ -12,6 +12,7 @@ use afield_store::registration::registrations;
 use anyhow::{Context as _, bail};
 
 use crate::config::Config;
+use crate::contract::Contract;
 
 /// Paths given to one `nix-store`, so that its arguments stay far below the kernel's limit.
 const BATCH: usize = 500;
@@ -38,7 +39,10 @@ impl Nix {
     /// The machine's own store, or the chroot store of a root folder.
     pub fn new(config: &Config) -> Self {
         let root = (!config.is_machine()).then(|| config.root.clone());
-        let profile = config.inside(Path::new("/nix/var/nix/profiles/system"));
+        let profiles =
+            [Contract::Nixos, Contract::SystemManager].map(|c| config.inside(c.profile()));
+        let there = profiles.iter().find(|profile| profile.symlink_metadata().is_ok());
+        let profile = there.unwrap_or(&profiles[0]).clone();
         Self { root, profile }
     }
 
@@ -200,14 +204,34 @@ impl Nix {
         Ok(rustix::fs::syncfs(&store)?)
     }
 
-    /// Makes a system the newest generation of the profile, so that it boots and is not collected.
-    pub fn set_profile(&self, system: &StorePath) -> anyhow::Result<()> {
-        if let Some(folder) = self.profile.parent() {
+    /// Makes a system the newest generation of its profile: what the machine starts by itself.
+    pub fn set_profile(&self, config: &Config, system: &StorePath) -> anyhow::Result<()> {
+        if profiled(config, Contract::of(config, system)).as_ref() == Some(system) {
+            return Ok(());
+        }
+        let contract = Contract::of(config, system).context("it is no system")?;
+        let profile = config.inside(contract.profile());
+        if let Some(folder) = profile.parent() {
             std::fs::create_dir_all(folder)?;
         }
         let mut command = self.command("nix-env");
-        command.arg("--profile").arg(&self.profile).arg("--set").arg(system.as_str());
-        run(&mut command).map(drop)
+        command.arg("--profile").arg(&profile).arg("--set").arg(system.as_str());
+        run(&mut command)?;
+        self.sync()
+    }
+}
+
+/// The newest generation of a contract's profile, or of the one that is there.
+pub fn profiled(config: &Config, contract: Option<Contract>) -> Option<StorePath> {
+    let newest = |contract: Contract| {
+        let profile = config.inside(contract.profile());
+        let generation = std::fs::read_link(&profile).ok()?;
+        let system = std::fs::read_link(profile.with_file_name(generation.file_name()?)).ok()?;
+        system.to_str()?.parse().ok()
+    };
+    match contract {
+        Some(contract) => newest(contract),
+        None => newest(Contract::Nixos).or_else(|| newest(Contract::SystemManager)),
     }
 }
 
@@ -227,5 +251,9 @@ pub fn run(command: &mut Command) -> anyhow::Result<String> {
 
 fn first_error(text: &str) -> String {
     let line = text.lines().find(|l| l.starts_with("error")).or_else(|| text.lines().last());
-    line.unwrap_or("it failed without a word").to_owned()
+    let line = line.unwrap_or("it failed without a word");
+    // So SQLite calls a disk without room, too.
+    let hint =
+        if line.contains("disk I/O error") { "; is the disk full? Look at `df /nix`" } else { "" };
+    format!("{line}{hint}")
 }

@@ -6,16 +6,23 @@ use std::path::Path;
 
 use afield_core::delivery::{Base, Delivery};
 use afield_core::ids::{NarHash, StorePath};
-use afield_core::plan::{Activation, Facts, Target};
+use afield_core::plan::{Activation, Boot, Facts, Target, Trial};
+use afield_core::window::Opening;
 use afield_store::files;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
+use crate::boot::Loader;
 use crate::config::Config;
+use crate::contract::{self, Contract};
 use crate::host::Host;
-use crate::nix::Nix;
+use crate::nix::{self, Nix};
 use crate::state::State;
 use crate::verify::Verified;
-use crate::{activate, data, fetch, purse};
+use crate::{activate, data, fetch, purse, reboot};
+
+/// A time zone has at most this many bytes.
+const MAX_ZONE: u64 = 256 * 1024;
 
 /// Facts for the plan, and what was noticed on the way.
 #[derive(Debug)]
@@ -29,9 +36,51 @@ pub struct Observed {
 }
 
 /// The system that is current.
-pub fn current_system(config: &Config) -> Option<StorePath> {
-    let link = fs::read_link(config.inside(Path::new("/run/current-system"))).ok()?;
-    link.to_str()?.parse().ok()
+pub fn current_system(config: &Config, state: &State) -> Option<StorePath> {
+    let attempted = state.attempt.as_ref().and_then(|a| a.to.system.clone());
+    let profiled = nix::profiled(config, None);
+    let known = [attempted, state.good.system.clone(), profiled];
+    contract::current(config, &known.iter().flatten().collect::<Vec<_>>())
+}
+
+/// What the machine starts by itself; none while that is being changed.
+fn default_system(config: &Config, state: &State) -> Option<StorePath> {
+    if state.attempt.as_ref().is_some_and(|a| a.promoting) {
+        return None;
+    }
+    let contract = state.good.system.as_ref().and_then(|system| Contract::of(config, system));
+    nix::profiled(config, contract)
+}
+
+/// When the machine may be restarted.
+pub fn window(config: &Config, now: Timestamp) -> Opening {
+    let zone = files::read_limited(&config.inside(Path::new("/etc/localtime")), MAX_ZONE);
+    let zone = zone.ok().and_then(|bytes| TimeZone::tzif("local", &bytes).ok());
+    config.reboot_window.around(&now.to_zoned(zone.unwrap_or(TimeZone::UTC)))
+}
+
+/// What became of the restart that the attempt asked for.
+pub fn boot(config: &Config, state: &State) -> Boot {
+    match state.attempt.as_ref().and_then(|a| a.boot.as_ref()) {
+        None => Boot::NotAsked,
+        Some(asked) if *asked == reboot::boot_id(config) => Boot::Asked,
+        Some(_) => Boot::Happened,
+    }
+}
+
+/// What became of a system that was proved without a boot, when the machine is booted.
+pub fn trial(config: &Config, state: &State) -> Trial {
+    let (Some(fallback), Some(good)) = (&state.fallback, &state.good.system) else {
+        return Trial::None;
+    };
+    if fallback.boot == reboot::boot_id(config) {
+        return Trial::None;
+    }
+    match contract::booted(config) {
+        Some(booted) if booted == *good => Trial::Booted,
+        Some(_) if Loader::find(config).gave_up(good) => Trial::Failed,
+        _ => Trial::None,
+    }
 }
 
 /// Looks at everything the plan depends on.
@@ -54,6 +103,11 @@ pub fn observe(
             false
         }
     });
+    let good = state.good.system.as_ref();
+    let good = good.filter(|s| Contract::of(&host.config, s) == Some(Contract::SystemManager));
+    drift.extend(
+        good.into_iter().flat_map(|s| contract::system_manager::differences(&host.config, s)),
+    );
     // During an attempt the data of the new generation may be in place already.
     let attempted = state.attempt.as_ref().and_then(|a| a.to.data);
     let attempted = attempted.filter(|id| applied(host, id, now));
@@ -63,10 +117,24 @@ pub fn observe(
         Some(attempt) => activate::look(host, attempt),
         None => Activation::None,
     };
-    remarks.extend(profile_drift(host, state));
+    let config = &host.config;
+    let current = current_system(config, state);
+    // What must be booted is asked of the system that is not there yet.
+    let to = state.attempt.as_ref().map(|a| a.to.system.as_ref());
+    let to = to.unwrap_or_else(|| target.as_ref().map(|t: &Target| &t.system));
+    let to = to.filter(|to| current.as_ref() != Some(to));
+    let here =
+        target.as_ref().filter(|t| t.missing.is_empty() && Some(&t.system) != current.as_ref());
     let facts = Facts {
+        reboot: to.and_then(|to| reboot::needed(config, contract::booted(config).as_ref(), to)),
+        boot_lack: here.and_then(|t| Loader::find(config).lack(config, &t.system)),
+        default: default_system(config, state),
+        boot: boot(config, state),
+        trial: trial(config, state),
+        now,
+        window: window(config, now),
         target,
-        current: current_system(&host.config),
+        current,
         data: attempted.or(good_data),
         good: state.good.clone(),
         attempt: state.attempt.clone(),
@@ -91,16 +159,6 @@ fn target(host: &Host, nix: &Nix, verified: &Verified) -> anyhow::Result<Target>
     let missing = delivery.missing(closure, &lacks, |object| fetch::here(host, object), has)?;
     let (system, data) = (release.system.clone(), release.data.id);
     Ok(Target { release: assignment.release, system, data, missing })
-}
-
-/// The profile decides what boots next; what runs is compared for itself.
-fn profile_drift(host: &Host, state: &State) -> Option<String> {
-    let good = state.good.system.as_ref().filter(|_| state.good.release.is_some())?;
-    let profile = host.config.inside(Path::new("/nix/var/nix/profiles/system"));
-    let link = fs::read_link(&profile).ok()?;
-    let found = fs::read_link(profile.parent()?.join(link)).ok()?;
-    let differs = state.attempt.is_none() && found != Path::new(good.as_str());
-    differs.then(|| format!("drift: the system profile is {}, not {good}", found.display()))
 }
 
 /// Which bases of patches for missing paths are there, and with which content.

@@ -5,23 +5,31 @@ use std::time::Instant;
 
 use afield_core::delivery::worth_telling;
 use afield_core::ids::StorePath;
-use afield_core::plan::{Attempt, Direction, Failure, Generation, Missing, Plan, Step, plan};
-use afield_core::report::{CheckResult, Event, failing};
+use afield_core::plan::{
+    Attempt, Before, Direction, Failure, Generation, Lack, Missing, Plan, Step, plan,
+};
+use afield_core::report::{CheckResult, Event};
 use jiff::Timestamp;
 
+use crate::contract::Contract;
 use crate::fetch::Job;
 use crate::host::Host;
-use crate::nix::Nix;
+use crate::nix::{self, Nix};
 use crate::observe::{Observed, current_system, forget_documents, observe};
 use crate::obtain::Halt;
 use crate::purse::Purse;
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{activate, checks, data, fetch, gc, journal, lan, purse, repair, report};
+use crate::{
+    activate, boot_check, checks, data, fetch, gc, journal, lan, prove, purse, reboot, repair,
+    report, roots,
+};
+
+mod change;
 
 /// One run plans at most this often: forward and back, each with its tries, and a look at the result.
-const MAX_ROUNDS: usize = 8;
+const MAX_ROUNDS: usize = 10;
 
 /// What one run came to.
 #[derive(Debug)]
@@ -82,7 +90,8 @@ pub fn preview(host: &Host) -> anyhow::Result<(Plan, Option<Refusal>)> {
     let (_store, mut state, _) = Store::open(&host.config.state_dir())?;
     let now = host.now(&state).time;
     let (verified, refusal) = verify_first(host, &mut state, fetch_assignments(host), now);
-    let observed = observe(host, &Nix::new(&host.config), &state, verified.as_ref(), now)?;
+    let nix = Nix::new(&host.config);
+    let observed = observe(host, &nix, &state, verified.as_ref(), now)?;
     Ok((plan(&observed.facts), refusal))
 }
 
@@ -95,6 +104,8 @@ struct Run<'a> {
     notes: Vec<String>,
     checks: Vec<CheckResult>,
     event: Option<Event>,
+    /// Why the machine is restarted at the end of the run.
+    restart: Option<String>,
     /// Whether room was made already.
     collected: bool,
     say: &'a dyn Fn(&str),
@@ -119,6 +130,7 @@ impl<'a> Run<'a> {
             notes,
             checks: Vec::new(),
             event: None,
+            restart: None,
             collected: false,
             say,
         }
@@ -150,9 +162,11 @@ impl<'a> Run<'a> {
         // Before its first release, what is there is what the host goes back to.
         let untouched = self.state.attempt.is_none() && self.state.quarantined.is_empty();
         if self.state.good.release.is_none() && untouched {
-            self.state.good.system = current_system(&self.host.config);
+            let config = &self.host.config;
+            let profiled = || nix::profiled(config, Some(Contract::SystemManager));
+            self.state.good.system = current_system(config, &self.state).or_else(profiled);
         }
-        Ok(())
+        roots::keep(&self.host.config, &self.state)
     }
 
     /// What a power cut took is got again before anything is built on it.
@@ -202,16 +216,31 @@ impl<'a> Run<'a> {
             let shown = current.as_ref().map_or("nothing", |c| c.as_str());
             self.notes.push(format!("drift: the current system is {shown}"));
         }
+        let default = &observed.facts.default;
+        if self.state.attempt.is_none() && self.state.good.release.is_some() && default != good {
+            let shown = |system: &Option<StorePath>| {
+                system.as_ref().map_or("nothing".to_owned(), ToString::to_string)
+            };
+            let (is, wanted) = (shown(default), shown(good));
+            self.notes.push(format!("drift: the system profile is {is}, not {wanted}"));
+        }
     }
 
     /// Carries out a plan; true if there is something to plan anew.
     fn execute(&mut self, plan: Plan, verified: Option<&Verified>) -> anyhow::Result<bool> {
         for step in plan.steps {
             journal::step(&step, self.state.release_seen);
+            // What only brings things here fails nobody's attempt.
+            let brings = matches!(step, Step::Fetch { .. });
             match self.step(step, verified) {
                 Ok(Next::Step) => {}
                 Ok(Next::Plan) => return Ok(true),
                 Ok(Next::Stop) => return Ok(false),
+                Err(e) if brings && !e.is::<Refusal>() => {
+                    (self.say)(&format!("{e:#}"));
+                    self.notes.push(format!("{e:#}"));
+                    return Ok(false);
+                }
                 Err(e) => match e.downcast::<Refusal>() {
                     Ok(refusal) => {
                         self.refuse(&refusal);
@@ -244,17 +273,18 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: Step, verified: Option<&Verified>) -> anyhow::Result<Next> {
         match step {
             Step::Lack { needed, free } => return self.lack(needed, free, verified),
+            Step::LackBoot(Lack { needed, free }) => {
+                self.refuse(&Refusal::NoBootSpace { needed, free });
+            }
             Step::Wait { wait, bytes } => self.wait(wait.to_string(), bytes),
             Step::Fetch { missing, bytes } => {
                 self.announce(bytes)?;
                 if let Some(verified) = verified {
                     return self.fetch(&missing, verified);
                 }
+                return Ok(Next::Plan);
             }
-            Step::Begin { to, direction } => {
-                self.state.attempt = Some(Attempt { to, direction, activations: 0, failure: None });
-                self.store.save(&self.state, "begin")?;
-            }
+            Step::Begin { to, direction } => self.begin(to, direction)?,
             Step::ApplyData { data } => {
                 data::apply(self.host, &data::kept(self.host, &data)?, self.now)?;
             }
@@ -264,6 +294,11 @@ impl<'a> Run<'a> {
                 return Ok(Next::Plan);
             }
             Step::Prove => return self.prove(),
+            Step::Promote { system } => self.promote(&system)?,
+            Step::Arm { system } => self.arm(&system)?,
+            Step::Reboot { why } => return self.reboot(why),
+            Step::WaitForWindow { why, window } => return self.wait_for_window(&why, window),
+            Step::OnTrial => return self.judge_by_boot(),
             Step::Commit => self.commit()?,
             Step::GiveUp { why } => {
                 self.stuck(why, activate::log(self.host))?;
@@ -302,7 +337,8 @@ impl<'a> Run<'a> {
         });
         self.notes.extend(delivered.notes);
         match delivered.end.map_err(anyhow::Error::downcast::<Halt>) {
-            Ok(()) => Ok(Next::Step),
+            // Only now it can be looked at.
+            Ok(()) => Ok(Next::Plan),
             // The rest of the plan is for another day.
             Err(Ok(Halt::Paused(why))) => {
                 self.wait(why, left);
@@ -368,31 +404,21 @@ impl<'a> Run<'a> {
         Ok(if ended { Next::Step } else { Next::Plan })
     }
 
-    /// Step 9. Evidence, not an exit status: the system is current, and every check passes.
+    /// Step 9. Evidence, not an exit status: see [`prove::look`].
     fn prove(&mut self) -> anyhow::Result<Next> {
         let Some(attempt) = self.state.attempt.clone() else {
             return Ok(Next::Step);
         };
-        let data = attempt.to.data.map(|id| data::kept(self.host, &id)).transpose()?;
-        let checks = data.map(|d| d.checks).unwrap_or_default();
-        self.checks = checks::run(self.host, &checks);
-        let current = current_system(&self.host.config);
-        let wrong = if current != attempt.to.system {
-            let shown = current.map_or("nothing".into(), |c| c.to_string());
-            let how = activate::ended(self.host, &attempt).map_or(String::new(), |e| e.how);
-            Some(format!("the current system is {shown}; {how}"))
-        } else {
-            failing(&self.checks)
-        };
-        let Some(why) = wrong else {
+        let proof = prove::look(self.host, &self.state, &attempt, self.say);
+        self.checks = proof.checks;
+        self.notes.extend(proof.notes);
+        let Some(why) = proof.wrong else {
             return Ok(Next::Step);
         };
         (self.say)(&why);
-        let mut log = activate::log(self.host);
-        log.extend(checks::logs(self.host, &checks, &self.checks));
         match attempt.direction {
-            Direction::Forward => self.roll_back(why, log)?,
-            Direction::Back => self.stuck(why, log)?,
+            Direction::Forward => self.roll_back(why, proof.log)?,
+            Direction::Back => self.stuck(why, proof.log)?,
         };
         Ok(Next::Plan)
     }
@@ -402,14 +428,26 @@ impl<'a> Run<'a> {
         let Some(attempt) = self.state.attempt.take() else {
             return Ok(());
         };
-        self.state.good = attempt.to;
+        let booted = attempt.boot.is_some();
+        if booted || attempt.direction == Direction::Back {
+            boot_check::disarm(self.host)?;
+        }
+        let last = std::mem::replace(&mut self.state.good, attempt.to);
+        if attempt.direction == Direction::Forward {
+            self.state.fallback = match self.state.fallback.take() {
+                _ if booted => None,
+                Some(fallback) => Some(fallback),
+                None => self.fall_back_to(last, attempt.before),
+            };
+        }
         if let Some(Failure { release, why, log }) = attempt.failure {
             let event = Event::RolledBack { from: release, why, log };
             self.record(event)?;
         } else if self.event.is_none() {
             self.record(Event::Healthy)?;
         }
-        self.store.save(&self.state, "commit").map_err(Into::into)
+        self.store.save(&self.state, "commit")?;
+        roots::keep(&self.host.config, &self.state)
     }
 
     /// Writes down that the release failed and that the host goes back.
@@ -426,9 +464,11 @@ impl<'a> Run<'a> {
             self.store.save(&self.state, "stuck")?;
             return Ok(false);
         }
-        let (to, direction) = (self.state.good.clone(), Direction::Back);
-        self.state.attempt =
-            Some(Attempt { to, direction, activations: 0, failure: Some(failure) });
+        let failed = self.state.attempt.take();
+        let promoting = failed.is_some_and(|a| a.promoting || a.boot.is_some());
+        let to = self.state.good.clone();
+        let back = Attempt::new(to, Direction::Back, Before::default());
+        self.state.attempt = Some(Attempt { promoting, failure: Some(failure), ..back });
         self.store.save(&self.state, "roll-back")?;
         Ok(true)
     }
@@ -484,7 +524,11 @@ impl<'a> Run<'a> {
             self.record(event.clone())?;
         }
         self.store.save(&self.state, "report")?;
+        let restart = self.restart.take();
         let sent = self.send().map_err(|e| format!("{e:#}"));
+        if let Some(why) = restart {
+            reboot::ask(&self.host.config, &why)?;
+        }
         let (checks, notes, good) = (self.checks, self.notes, self.state.good);
         Ok(Outcome { event, checks, notes, good, sent })
     }

@@ -140,6 +140,16 @@ pub enum Refusal {
         /// Bytes there.
         free: u64,
     },
+    /// Too little room for a kernel.
+    #[error(
+        "the new kernel and initrd need {needed} bytes where the boot loader reads them and {free} are free; remove old generations from the boot menu with `nix-collect-garbage --delete-older-than 30d` and `switch-to-configuration boot`"
+    )]
+    NoBootSpace {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes there.
+        free: u64,
+    },
 }
 
 impl Refusal {
@@ -171,6 +181,7 @@ impl Refusal {
             Self::Repository(_) => "repository",
             Self::Import { .. } => "import-refused",
             Self::NoSpace { .. } => "no-space",
+            Self::NoBootSpace { .. } => "no-boot-space",
         }
     }
 }

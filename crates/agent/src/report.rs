@@ -55,7 +55,7 @@ pub fn note(
         time: now,
         agent: env!("CARGO_PKG_VERSION").to_owned(),
         release: state.good.release,
-        system: current_system(&host.config),
+        system: current_system(&host.config, state),
         event,
         checks,
         notes,

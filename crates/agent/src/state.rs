@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use afield_core::ids::ReleaseId;
-use afield_core::plan::{Attempt, Generation};
+use afield_core::plan::{Attempt, Fallback, Generation};
 use afield_core::report::Report;
 use afield_core::signed::Envelope;
 use afield_store::trust::{KeySet, Seen};
@@ -39,6 +39,9 @@ pub struct State {
     pub trust: Seen,
     /// The last generation that passed its checks.
     pub good: Generation,
+    /// The generation before, while the last good one has not been booted yet.
+    #[serde(default)]
+    pub fallback: Option<Fallback>,
     /// What is under way.
     pub attempt: Option<Attempt>,
     /// Releases that failed here.
@@ -59,7 +62,8 @@ impl Default for State {
             assignment: None,
             rollout_keys: None,
             trust: Seen::default(),
-            good: Generation { release: None, system: None, data: None },
+            good: Generation::default(),
+            fallback: None,
             attempt: None,
             quarantined: BTreeSet::new(),
             outbox: Vec::new(),

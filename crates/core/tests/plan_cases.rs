@@ -6,9 +6,12 @@ use std::collections::BTreeSet;
 use afield_core::budget::{Allowance, Budget};
 use afield_core::ids::{ObjectId, ReleaseId, StorePath};
 use afield_core::plan::{
-    Activation, Attempt, Direction, Facts, Generation, MAX_ATTEMPTS, Missing, Step, Target, plan,
+    Activation, Attempt, Before, Boot, Direction, Facts, Failure, Generation, Lack, MAX_ATTEMPTS,
+    Missing, Step, Target, Trial, plan,
 };
 use afield_core::release::ObjectRef;
+use afield_core::window::Opening;
+use jiff::Timestamp;
 
 fn system(n: u64) -> StorePath {
     format!("/nix/store/{}-system-{n}", "0".repeat(32)).parse().unwrap()
@@ -37,8 +40,19 @@ fn base() -> Facts {
         activation: Activation::None,
         quarantined: BTreeSet::new(),
         free: 1_000_000,
+        default: Some(system(1)),
+        reboot: None,
+        boot: Boot::NotAsked,
+        trial: Trial::None,
+        boot_lack: None,
+        now: at(0),
+        window: Opening { opens: at(3600), closes: at(7200) },
         allowance: Allowance::default(),
     }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
 }
 
 fn with(change: impl FnOnce(&mut Facts)) -> Facts {
@@ -48,7 +62,7 @@ fn with(change: impl FnOnce(&mut Facts)) -> Facts {
 }
 
 fn attempt(n: u64, direction: Direction, activations: u32) -> Option<Attempt> {
-    Some(Attempt { to: generation(n), direction, activations, failure: None })
+    Some(Attempt { activations, ..Attempt::new(generation(n), direction, Before::default()) })
 }
 
 fn missing(nar_size: u64) -> Vec<Missing> {
@@ -74,6 +88,12 @@ fn steps(facts: &Facts) -> String {
         Step::RollBack { .. } => "roll back".into(),
         Step::GiveUp { .. } => "give up".into(),
         Step::Watch => "watch".into(),
+        Step::LackBoot(_) => "lack boot".into(),
+        Step::Promote { system } => format!("promote {}", system.name()),
+        Step::Arm { system } => format!("arm {}", system.name()),
+        Step::Reboot { .. } => "reboot".into(),
+        Step::WaitForWindow { .. } => "wait".into(),
+        Step::OnTrial => "on trial".into(),
     };
     plan(facts).steps.iter().map(short).collect::<Vec<String>>().join(", ")
 }
@@ -87,10 +107,10 @@ fn a_host_without_an_attempt() {
     check("nothing assigned", &base(), "watch");
     check("in place", &with(|f| f.target = Some(target(1))), "watch");
     let new = with(|f| f.target = Some(target(2)));
-    check("a new release", &new, "Forward 2, data 2, activate system-2, prove, commit");
+    let all = "Forward 2, data 2, activate system-2, prove, promote system-2, commit";
+    check("a new release", &new, all);
     let half = with(|f| f.target = Some(Target { missing: missing(500), ..target(2) }));
-    let all = "fetch 60, Forward 2, data 2, activate system-2, prove, commit";
-    check("half of it is here", &half, all);
+    check("half of it is here", &half, "fetch 60");
     let large = with(|f| f.target = Some(Target { missing: missing(2_000_000), ..target(2) }));
     check("it does not fit", &large, "lack, watch");
     let metered = Allowance {
@@ -108,8 +128,7 @@ fn a_host_without_an_attempt() {
         f.target = Some(Target { missing: all, ..target(2) });
         f.allowance = metered.clone();
     });
-    let import = "fetch 0, Forward 2, data 2, activate system-2, prove, commit";
-    check("a metered link, and all of it is here", &here, import);
+    check("a metered link, and all of it is here", &here, "fetch 0");
     let data_only = with(|f| f.target = Some(Target { system: system(1), ..target(2) }));
     check("host data alone", &data_only, "Forward 2, data 2, prove, commit");
     let back = with(|f| f.target = Some(Target { release: ReleaseId(3), ..target(1) }));
@@ -123,6 +142,8 @@ fn a_host_without_an_attempt() {
 
 #[test]
 fn a_host_that_drifted() {
+    let default = with(|f| f.default = Some(system(7)));
+    check("another system is the default", &default, "Back 1, promote system-1, prove, commit");
     check("app configs", &with(|f| f.data = None), "Back 1, data 1, prove, commit");
     let offline = with(|f| f.current = Some(system(7)));
     check("another system, offline", &offline, "Back 1, activate system-1, prove, commit");
@@ -158,25 +179,34 @@ fn what_runs_is_mended_before_the_next_release_is_here() {
 #[test]
 fn a_host_that_was_cut_off() {
     let before = with(|f| f.attempt = attempt(2, Direction::Forward, 0));
-    check("before the activation", &before, "data 2, activate system-2, prove, commit");
+    let rest = "activate system-2, prove, promote system-2, commit";
+    check("before the activation", &before, &format!("data 2, {rest}"));
     let within = with(|f| {
         f.attempt = attempt(2, Direction::Forward, 1);
         f.data = Some(data(2));
     });
-    check("in the activation", &within, "activate system-2, prove, commit");
+    check("in the activation", &within, rest);
     let never = with(|f| f.attempt = attempt(2, Direction::Forward, MAX_ATTEMPTS));
     check("the activation never ends", &never, "roll back");
     let runs = with(|f| {
         f.attempt = attempt(2, Direction::Forward, 1);
         f.activation = Activation::Running;
     });
-    check("the activation still runs", &runs, "await, prove, commit");
+    check("the activation still runs", &runs, "await");
     let ended = with(|f| {
         f.attempt = attempt(2, Direction::Forward, 1);
         f.activation = Activation::Ended;
         f.data = Some(data(2));
     });
-    check("it ended, and nobody looked", &ended, "prove, commit");
+    check("it ended, and nobody looked", &ended, "prove, promote system-2, commit");
+    let promoting = with(|f| {
+        f.attempt = attempt(2, Direction::Forward, 1);
+        f.current = Some(system(2));
+        f.data = Some(data(2));
+        f.default = None;
+    });
+    let rest_of_it = "prove, promote system-2, commit";
+    check("while it became the default", &promoting, rest_of_it);
     let back = with(|f| {
         f.attempt = attempt(1, Direction::Back, 9);
         f.current = Some(system(2));
@@ -187,5 +217,111 @@ fn a_host_that_was_cut_off() {
         f.target = Some(target(3));
         f.data = Some(data(2));
     });
-    check("an attempt is finished first", &newer, "activate system-2, prove, commit");
+    check("an attempt is finished first", &newer, rest);
+}
+
+#[test]
+fn a_host_that_goes_back() {
+    let back = |change: fn(&mut Facts)| {
+        with(|f| {
+            let mut to = attempt(1, Direction::Back, 0).unwrap();
+            let release = ReleaseId(2);
+            to.failure = Some(Failure { release, why: String::new(), log: vec![] });
+            to.promoting = true;
+            f.attempt = Some(to);
+            f.current = Some(system(2));
+            change(f);
+        })
+    };
+    check("never the default", &back(|_| ()), "activate system-1, prove, commit");
+    let default = back(|f| f.default = None);
+    let all = "promote system-1, activate system-1, prove, commit";
+    check("the last good one is the default again before anything else", &default, all);
+    let booted = back(|f| {
+        f.default = None;
+        f.data = Some(data(2));
+        f.reboot = Some("another kernel".into());
+    });
+    check("what was booted is left by a boot", &booted, "promote system-1, data 1, reboot");
+    let drifted = with(|f| {
+        f.attempt = attempt(1, Direction::Back, 0);
+        f.current = Some(system(7));
+        f.reboot = Some("another kernel".into());
+    });
+    check("drift reboots nobody", &drifted, "activate system-1, prove, commit");
+}
+
+#[test]
+fn a_system_that_needs_a_reboot() {
+    let new = |change: fn(&mut Facts)| {
+        with(|f| {
+            f.target = Some(target(2));
+            f.reboot = Some("another kernel".into());
+            change(f);
+        })
+    };
+    check("by day", &new(|_| ()), "Forward 2, data 2, wait");
+    let night = new(|f| f.now = at(3600));
+    check("in the window", &night, "Forward 2, data 2, arm system-2, reboot");
+    let waiting = |f: &mut Facts| {
+        f.attempt = attempt(2, Direction::Forward, 0);
+        f.data = Some(data(2));
+    };
+    check("it waits", &new(waiting), "wait");
+    let due = |f: &mut Facts| {
+        f.attempt = attempt(2, Direction::Forward, 0);
+        f.data = Some(data(2));
+        f.now = at(7199);
+    };
+    check("the window has come", &new(due), "arm system-2, reboot");
+    let newer = |f: &mut Facts| {
+        f.attempt = attempt(2, Direction::Forward, 0);
+        f.target = Some(target(3));
+    };
+    check("a newer one takes its place", &new(newer), "Forward 3, data 3, wait");
+    let failed = |f: &mut Facts| {
+        f.attempt = attempt(2, Direction::Forward, 0);
+        f.data = Some(data(2));
+        f.target = Some(target(3));
+        f.quarantined.insert(ReleaseId(3));
+    };
+    check("but not one that failed", &new(failed), "wait");
+    let asked = |f: &mut Facts| {
+        f.attempt = attempt(2, Direction::Forward, 0);
+        f.boot = Boot::Asked;
+    };
+    check("it was asked to go down, and is still here", &new(asked), "reboot");
+}
+
+#[test]
+fn a_host_that_came_up_again() {
+    let up = |current: u64, boot: Boot| {
+        with(|f| {
+            f.attempt = attempt(2, Direction::Forward, 0);
+            f.current = Some(system(current));
+            f.boot = boot;
+            f.default = None;
+            if current != 2 {
+                f.reboot = Some("another kernel".into());
+            }
+        })
+    };
+    let good = "data 2, prove, promote system-2, commit";
+    check("as the new system", &up(2, Boot::Happened), good);
+    check("as the old one: it fell back", &up(1, Boot::Happened), "roll back");
+    // The power failed after it was armed and before the agent could ask for the reboot.
+    check("as the new system, unasked", &up(2, Boot::NotAsked), good);
+    let first_boot = with(|f| f.trial = Trial::Booted);
+    check("what was proved without a boot is up", &first_boot, "on trial");
+    let gave_up = with(|f| f.trial = Trial::Failed);
+    check("what was proved without a boot does not come up", &gave_up, "on trial");
+}
+
+#[test]
+fn a_boot_partition_that_is_full_is_seen_before_the_switch() {
+    let full = with(|f| {
+        f.target = Some(target(2));
+        f.boot_lack = Some(Lack { needed: 30, free: 1 });
+    });
+    check("it does not fit", &full, "lack boot, watch");
 }

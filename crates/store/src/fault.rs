@@ -2,7 +2,8 @@
 //!
 //! `AFIELD_FAULT=<name>[:<n>]` aborts the process the n-th time (default: the first) that it comes by
 //! the point. `AFIELD_FAULT_LOG=<file>` writes down every point passed, so that a test can walk them all.
-//! With `AFIELD_FAULT_SAY=<file>` the process says so there and waits instead, until somebody cuts the power.
+//! With `AFIELD_FAULT_SAY=<file>` the process says so there and waits instead, until somebody cuts the power, or until
+//! the file `AFIELD_FAULT_GO` is there: then it goes on, in whatever has become of the machine meanwhile.
 //! Compiled in only with the feature `faults`.
 
 /// Passes the fault point `name`.
@@ -36,7 +37,7 @@ pub fn point(name: &str) {
     let (at, nth) = wanted.rsplit_once(':').unwrap_or((&wanted, "1"));
     if at == name && nth == times.to_string() {
         if let Ok(place) = std::env::var("AFIELD_FAULT_SAY") {
-            say_and_wait(&place, &wanted);
+            return say_and_wait(&place, &wanted);
         }
         if CHILD.load(std::sync::atomic::Ordering::Relaxed)
             && let Some(parent) = rustix::process::getppid()
@@ -48,16 +49,18 @@ pub fn point(name: &str) {
     }
 }
 
-/// Never returns: nothing of what comes next may happen before the power is cut.
+/// Nothing of what comes next may happen before somebody has done to the machine what is to be tried.
 #[cfg(feature = "faults")]
-fn say_and_wait(place: &str, point: &str) -> ! {
+fn say_and_wait(place: &str, point: &str) {
     use std::io::Write as _;
-    if let Ok(mut file) = std::fs::OpenOptions::new().append(true).open(place) {
+    let mut open = std::fs::OpenOptions::new();
+    if let Ok(mut file) = open.create(true).append(true).open(place) {
         // A test that does not hear it fails by itself.
         let _ = writeln!(file, "\nAFIELD_FAULT {point}");
     }
-    loop {
-        std::thread::park();
+    let go = std::env::var_os("AFIELD_FAULT_GO").map(std::path::PathBuf::from);
+    while !go.as_ref().is_some_and(|file| file.exists()) {
+        std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
 

@@ -5,9 +5,11 @@
 pub mod fleet;
 pub mod golden;
 pub mod host;
+pub mod machine;
 pub mod net;
 pub mod relay;
 #[cfg(feature = "s3")]
 pub mod s3;
 pub mod server;
 pub mod system;
+pub mod ubuntu;

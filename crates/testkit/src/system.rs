@@ -22,6 +22,19 @@ pub enum Contract {
     SaysOneAfterItsWork,
     /// It never ends.
     Hangs,
+    /// It is what it should be until the machine is started with it.
+    DiesAtBoot,
+}
+
+/// A system's kernel: another one needs a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel<'a> {
+    /// It has none, as in a container.
+    None,
+    /// A file that says this.
+    Named(&'a str),
+    /// A link to a large file of the store, as on NixOS.
+    Large,
 }
 
 /// A store path, and its archive.
@@ -34,6 +47,14 @@ pub struct Built {
 }
 
 impl Built {
+    /// A store path that is one file.
+    pub fn file(name: &str, content: &[u8]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, content).unwrap();
+        Self::of(name, dump(&file), vec![])
+    }
+
     /// A store path with any archive, honest or not.
     pub fn of(name: &str, nar: Vec<u8>, references: Vec<StorePath>) -> Self {
         let nar_hash = NarHash::of(&nar);
@@ -63,19 +84,58 @@ pub struct System {
 impl System {
     /// A system that puts `text` into `/etc/site`.
     pub fn new(text: &str, contract: Contract) -> Self {
+        Self::with_kernel(text, contract, Kernel::None)
+    }
+
+    /// The same with a kernel.
+    pub fn with_kernel(text: &str, contract: Contract, kernel: Kernel<'_>) -> Self {
+        Self::made(text, contract, kernel, "", &[])
+    }
+
+    /// The same with further programs in `bin`: name and content.
+    pub fn with_programs(text: &str, contract: Contract, programs: &[(&str, &[u8])]) -> Self {
+        Self::made(text, contract, Kernel::None, "", programs)
+    }
+
+    fn made(
+        text: &str,
+        contract: Contract,
+        kernel: Kernel<'_>,
+        more: &str,
+        programs: &[(&str, &[u8])],
+    ) -> Self {
         let busybox = busybox();
         let tools = busybox.info.path.clone();
-        let path = store_path("system", format!("{text} {contract:?}").as_bytes());
+        let path =
+            store_path("system", format!("{text} {more} {contract:?} {kernel:?}").as_bytes());
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("system");
         fs::create_dir_all(root.join("bin")).unwrap();
         fs::create_dir_all(root.join("etc")).unwrap();
         fs::write(root.join("etc/site"), text).unwrap();
-        let script = script(&tools, &path, contract);
+        match kernel {
+            Kernel::None => {}
+            Kernel::Named(kernel) => fs::write(root.join("kernel"), kernel).unwrap(),
+            Kernel::Large => {
+                symlink(format!("{tools}/bin/busybox"), root.join("kernel")).unwrap();
+            }
+        }
+        if contract == Contract::DiesAtBoot {
+            fs::write(root.join("dies-at-boot"), "").unwrap();
+        }
+        let script = script(&tools, &path, contract) + more;
         executable(&root.join("bin/switch-to-configuration"), script.as_bytes());
+        for (name, content) in programs {
+            executable(&root.join("bin").join(name), content);
+        }
         let mut toplevel = Built::of("system", dump(&root), vec![tools]);
         toplevel.info.path = path;
         Self { paths: vec![busybox, toplevel] }
+    }
+
+    /// A system that also runs `more` in the host's shell when it is made current, after its work.
+    pub fn scripted(text: &str, more: &str) -> Self {
+        Self::made(text, Contract::Honest, Kernel::None, more, &[])
     }
 
     /// Its toplevel.
@@ -89,18 +149,34 @@ fn script(tools: &StorePath, system: &StorePath, contract: Contract) -> String {
     let current =
         "$b rm -f /run/new && $b ln -s $s /run/new && $b mv -T /run/new /run/current-system";
     let work = match contract {
-        Contract::Honest => format!("{service}\n{current}\n"),
+        Contract::Honest | Contract::DiesAtBoot => format!("{service}\n{current}\n"),
         Contract::BrokenService => format!("$b rm -f /etc/site\necho no site\n{current}\n"),
         Contract::SaysZeroDoesNothing => "exit 0\n".to_owned(),
         Contract::SaysOneAfterItsWork => format!("{service}\n{current}\nexit 1\n"),
         Contract::Hangs => "while :; do $b sleep 1; done\n".to_owned(),
     };
     format!(
-        "#!{tools}/bin/sh\nb={tools}/bin/busybox\ns={system}\n$b mkdir -p /run /etc\necho activating: $1\n{work}"
+        "#!{tools}/bin/sh\nb={tools}/bin/busybox\ns={system}\n$b mkdir -p /run /etc /boot\n\
+         echo activating: $1\nif [ $1 = boot ]; then\n{BOOT}exit 0\nfi\n{work}"
     )
 }
 
-fn busybox() -> Built {
+/// What `boot` does: an entry for each generation if there is a boot loader, as NixOS's installer writes them.
+const BOOT: &str = "\
+    if [ -d /boot/loader/entries ]; then
+    for l in /nix/var/nix/profiles/system-*-link; do
+    n=${l##*/system-}; n=${n%-link}; t=$($b readlink $l)
+    echo \"title generation $n\" > /boot/entry
+    echo \"options init=$t/init quiet\" >> /boot/entry
+    $b mv /boot/entry /boot/loader/entries/generation-$n.conf
+    if [ $t = $s ]; then echo \"default generation-$n.conf\" > /boot/loader.conf; fi
+    done
+    $b mv /boot/loader.conf /boot/loader/loader.conf
+    fi
+    $b rm -f /boot/new && $b ln -s $s /boot/new && $b mv -T /boot/new /boot/system
+";
+
+pub(crate) fn busybox() -> Built {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("busybox");
     fs::create_dir_all(root.join("bin")).unwrap();
@@ -111,12 +187,12 @@ fn busybox() -> Built {
     Built::of("busybox", dump(&root), vec![])
 }
 
-fn executable(path: &Path, content: &[u8]) {
+pub(crate) fn executable(path: &Path, content: &[u8]) {
     fs::write(path, content).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn dump(path: &Path) -> Vec<u8> {
+pub(crate) fn dump(path: &Path) -> Vec<u8> {
     let output = Command::new("nix-store").arg("--dump").arg(path).output();
     let output = output.expect("nix-store must be installed (apt-get install nix-bin)");
     assert!(output.status.success(), "{output:?}");
@@ -124,7 +200,7 @@ fn dump(path: &Path) -> Vec<u8> {
 }
 
 /// A store path whose hash part comes from `content`.
-fn store_path(name: &str, content: &[u8]) -> StorePath {
+pub(crate) fn store_path(name: &str, content: &[u8]) -> StorePath {
     const DIGITS: &[u8] = b"0123456789abcdfghijklmnpqrsvwxyz";
     let hash = NarHash::of(content).hex();
     let digits = hash.bytes().take(32).map(|b| char::from(DIGITS[usize::from(b % 32)]));

@@ -5,12 +5,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
-use afield_testkit::net::Net;
+use afield_testkit::net::{self, Net};
 
 use crate::cgroup::Cgroup;
-use crate::image::Image;
+use crate::image::{self, Image};
 use crate::machine::{BOOT, Machine, text};
-use crate::programs;
+use crate::{boot_files, programs};
 
 /// The cable between the world (10.77.1.1) and the machine (10.77.1.2).
 const CABLE: u8 = 1;
@@ -21,7 +21,14 @@ const MACHINE: &str = r#"
 set -u
 here=$1 tree=$2 programs=$3
 shift 3
-mount -t overlay overlay -o "lowerdir=$tree,upperdir=$here/upper,workdir=$here/work" "$here/root" || exit 1
+own=$here
+if [ -f "$here/disk" ]; then
+    own=$here/small
+    # As at every boot.
+    /sbin/e2fsck -p "$here/disk" > /dev/null
+    mount -o loop "$here/disk" "$own" || exit 1
+fi
+mount -t overlay overlay -o "lowerdir=$tree,upperdir=$own/upper,workdir=$own/work" "$here/root" || exit 1
 while :; do
     echo boot >> "$here/boots"
     systemd-nspawn --quiet --register=no --keep-unit --boot --directory="$here/root" --machine=machine \
@@ -91,7 +98,7 @@ impl Container {
     }
 
     fn prepare(&self) {
-        for name in ["upper", "work", "root"] {
+        for name in ["upper", "work", "root", "small"] {
             fs::create_dir(self.path(name)).unwrap();
         }
         for (path, content) in &self.options.files {
@@ -99,6 +106,33 @@ impl Container {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, content).unwrap();
         }
+        if let Some(size) = self.options.disk {
+            for name in ["upper", "work"] {
+                fs::rename(self.path(name), self.path("small").join(name)).unwrap();
+            }
+            let size = format!("{size}M");
+            boot_files::make_file_system(&self.path("small"), &self.path("disk"), &size);
+            fs::remove_dir_all(self.path("small")).unwrap();
+            fs::create_dir(self.path("small")).unwrap();
+        }
+    }
+
+    /// Its small disk becomes one that the kernel has given up: nothing can be written until the machine starts again.
+    pub fn break_disk(&self) {
+        let mounts = self.process.as_ref().and_then(|p| child(p.id())).expect("the machine is on");
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &mounts.to_string(), "--mount", "mount", "-o", "remount,abort"]);
+        image::run(command.arg(self.path("small")));
+    }
+
+    /// Runs a script as [`Machine::try_exec`] does, with so many MiB of memory for all of it but what it has systemd
+    /// start. Also how much it used at most, KiB.
+    pub fn exec_within(&self, mib: u32, script: &str) -> (Output, u64) {
+        let group = Cgroup::memory(self.group.name(), mib);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{}exec \"$@\"", group.enter()), "sh", "nsenter"]);
+        let done = self.finish(command, script);
+        (done, group.peak())
     }
 
     fn power_on(&mut self) {
@@ -134,6 +168,16 @@ impl Container {
         }
     }
 
+    /// Ends a command that begins with `nsenter`, and runs it.
+    fn finish(&self, mut command: Command, script: &str) -> Output {
+        let Some(leader) = self.leader() else { panic!("the machine is off:\n{}", self.console()) };
+        command.args(["--target", &leader.to_string()]);
+        command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"]);
+        command.args(["/bin/bash", "-c", script]).env_clear();
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        command.env("HOME", "/root").stdin(Stdio::null()).output().unwrap()
+    }
+
     /// The first process of the machine, as seen from here: shell, systemd-nspawn, systemd.
     fn leader(&self) -> Option<u32> {
         let process = self.process.as_ref()?.id();
@@ -150,13 +194,7 @@ fn child(process: u32) -> Option<u32> {
 
 impl Machine for Container {
     fn try_exec(&self, script: &str) -> Output {
-        let Some(leader) = self.leader() else { panic!("the machine is off:\n{}", self.console()) };
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &leader.to_string()]);
-        command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd"]);
-        command.args(["/bin/bash", "-c", script]).env_clear();
-        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        command.env("HOME", "/root").stdin(Stdio::null()).output().unwrap()
+        self.finish(Command::new("nsenter"), script)
     }
 
     fn write(&self, path: &str, bytes: &[u8]) {
@@ -179,6 +217,12 @@ impl Machine for Container {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
             process.wait().unwrap();
+        }
+        // Its disk must not be in use any more when it is started again.
+        let disk = self.path("disk");
+        if disk.exists() {
+            let in_use = || image::run(Command::new("losetup").arg("--associated").arg(&disk));
+            net::wait_for("the disk to be free", BOOT, || in_use().is_empty());
         }
     }
 

@@ -19,6 +19,7 @@ const PACKAGES: &[&str] = &[
     "nix-bin",
     "nix-setup-systemd",
     "sudo",
+    "libnss-systemd",
     "iproute2",
     "procps",
     "busybox-static",

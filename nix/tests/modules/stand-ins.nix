@@ -103,6 +103,7 @@ in
 
     boot = {
       initrd.systemd.enable = bool;
+      initrd.systemd.services = def (set service) { };
       initrd.availableKernelModules = kernelModules;
       initrd.kernelModules = kernelModules;
       kernel.sysctl = def (attrsOf (nullOr (types.oneOf [ types.bool types.int types.str ]))) { };
@@ -118,6 +119,7 @@ in
       };
       loader.grub = {
         enable = bool;
+        default = def (either types.int types.str) "0";
         configurationLimit = def types.int 100;
       };
     };

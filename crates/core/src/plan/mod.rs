@@ -1,23 +1,30 @@
 //! What the agent does next: one pure decision from what it found (`Facts`) to steps.
 //!
 //! The order of the steps is the order in which power may fail. Before anything on the host changes, the
-//! attempt is written down (`Begin`), so that the next run knows what it finds; only after the checks pass
-//! is it the last good state (`Commit`).
+//! attempt is written down (`Begin`), so that the next run knows what it finds. A system is made current
+//! first (`Activate`), then proved, and only then does the machine start it by itself (`Promote`) and is it
+//! the last good state (`Commit`). What only a boot can prove is given one boot on trial (`Arm`, `Reboot`).
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::budget::{Allowance, Wait, told};
-use crate::delivery::{Base, Slice, room};
+use crate::budget::{Allowance, Wait};
+use crate::delivery::{Base, Slice};
 use crate::ids::{ObjectId, ReleaseId, StorePath};
+use crate::reach::Reach;
 use crate::release::ObjectRef;
+use crate::window::Opening;
+
+mod decide;
+pub use decide::plan;
 
 /// An activation is tried this often before the host goes back.
 pub const MAX_ATTEMPTS: u32 = 3;
 
 /// A state that the host was in, or is to be in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
     /// The release that it came with; none for what the agent found when it first ran.
     pub release: Option<ReleaseId>,
@@ -39,6 +46,49 @@ pub struct Attempt {
     /// Why it goes back, once it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// How the host was before it began.
+    #[serde(default)]
+    pub before: Before,
+    /// Since when it waits for a reboot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Timestamp>,
+    /// What the machine starts by itself is being changed, and may be either.
+    #[serde(default)]
+    pub promoting: bool,
+    /// The boot during which a reboot was asked for; another one is the trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<String>,
+}
+
+impl Attempt {
+    /// One that begins now.
+    pub fn new(to: Generation, direction: Direction, before: Before) -> Self {
+        let (failure, waits, boot) = (None, None, None);
+        Self { to, direction, activations: 0, failure, before, waits, promoting: false, boot }
+    }
+}
+
+/// How a host was before a change: what was wrong then is not the change's fault.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Before {
+    /// Units that had failed.
+    pub failed_units: BTreeSet<String>,
+    /// What could be reached.
+    pub reach: Reach,
+    /// The way out.
+    pub gateway: Option<String>,
+}
+
+/// The generation to which a machine falls back while its last good one has not been booted yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fallback {
+    /// The last generation that was booted and proved.
+    pub generation: Generation,
+    /// The boot during which the newer one was made the default.
+    pub boot: String,
+    /// How the host was then.
+    pub before: Before,
 }
 
 /// Which way an attempt goes.
@@ -72,6 +122,30 @@ pub enum Activation {
     Running,
     /// It ended; how well, the checks tell.
     Ended,
+}
+
+/// What became of the reboot that an attempt asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Boot {
+    /// None was asked for.
+    NotAsked,
+    /// The machine has not gone down yet.
+    Asked,
+    /// The machine came up again; into what, the current system tells.
+    Happened,
+}
+
+/// What became of the first boot of a system that was proved without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trial {
+    /// There is nothing to judge.
+    None,
+    /// It came up.
+    Booted,
+    /// The boot loader gave it up, and the one before is up.
+    Failed,
 }
 
 /// A store path that the assigned release needs and the host lacks.
@@ -125,9 +199,32 @@ pub struct Facts {
     pub quarantined: BTreeSet<ReleaseId>,
     /// Free space where the Nix store is, bytes.
     pub free: u64,
+    /// What the machine starts by itself, as far as it is certain.
+    pub default: Option<StorePath>,
+    /// Why the system to become, that of the attempt or else the target's, needs a boot of its own.
+    pub reboot: Option<String>,
+    /// What became of the attempt's reboot.
+    pub boot: Boot,
+    /// What became of the first boot of the last good generation.
+    pub trial: Trial,
+    /// Room that the target's kernel and initrd lack where the boot loader reads them.
+    pub boot_lack: Option<Lack>,
+    /// What time it is.
+    pub now: Timestamp,
+    /// When the host may be restarted: now, or next.
+    pub window: Opening,
     /// What the site's link allows now.
     #[serde(default)]
     pub allowance: Allowance,
+}
+
+/// Too little room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lack {
+    /// Bytes that are needed.
+    pub needed: u64,
+    /// Bytes that are free.
+    pub free: u64,
 }
 
 /// One thing to do.
@@ -141,6 +238,8 @@ pub enum Step {
         /// Bytes that are free.
         free: u64,
     },
+    /// Tell that the boot loader's partition has too little room, before anything is switched.
+    LackBoot(Lack),
     /// Fetch nothing yet.
     Wait {
         /// For what.
@@ -167,7 +266,7 @@ pub enum Step {
         /// Its address.
         data: ObjectId,
     },
-    /// Make a system current: set the profile and run the contract, detached.
+    /// Make a system current by its contract, detached; what the machine starts by itself stays.
     Activate {
         /// Its toplevel.
         system: StorePath,
@@ -179,6 +278,30 @@ pub enum Step {
     },
     /// Look whether the system is current and every check passes; if not, go back.
     Prove,
+    /// Make a system what the machine starts by itself.
+    Promote {
+        /// Its toplevel.
+        system: StorePath,
+    },
+    /// Give a system the next boot on trial; if that fails, the machine starts the last good one.
+    Arm {
+        /// Its toplevel.
+        system: StorePath,
+    },
+    /// Restart the machine.
+    Reboot {
+        /// Why.
+        why: String,
+    },
+    /// Leave the restart for the window.
+    WaitForWindow {
+        /// Why it is needed.
+        why: String,
+        /// When it is allowed.
+        window: Opening,
+    },
+    /// Judge the last good generation by its first boot: it is an attempt again.
+    OnTrial,
     /// Write down that the attempt is the last good generation now.
     Commit,
     /// Go back to the last good generation.
@@ -202,120 +325,4 @@ pub struct Plan {
     pub why: String,
     /// In this order; the first that fails ends the run.
     pub steps: Vec<Step>,
-}
-
-/// The decision.
-pub fn plan(facts: &Facts) -> Plan {
-    if let Some(attempt) = &facts.attempt {
-        return finish(facts, attempt);
-    }
-    let Some(target) = &facts.target else {
-        return keep(facts, "nothing new is assigned".into());
-    };
-    let release = target.release;
-    if facts.quarantined.contains(&release) {
-        return keep(
-            facts,
-            format!("release {release} failed here before; waiting for a newer one"),
-        );
-    }
-    if facts.good == as_generation(target) {
-        return keep(facts, format!("release {release} is in place"));
-    }
-    // What runs is mended first: the rest of the new release may be days away.
-    let away = !target.missing.is_empty() && facts.good.release.is_some();
-    if away && !changes(facts, &facts.good).is_empty() {
-        return keep(facts, format!("release {release} is still to be fetched"));
-    }
-    advance(facts, target)
-}
-
-/// Keeps the last good generation: puts back what drifted from it, or only watches.
-fn keep(facts: &Facts, why: String) -> Plan {
-    let put_back = changes(facts, &facts.good);
-    // What was there before the first release is not Afield's to put back.
-    let never_touched = facts.good.release.is_none() && facts.quarantined.is_empty();
-    if put_back.is_empty() || never_touched {
-        return Plan { why, steps: vec![Step::Watch] };
-    }
-    let mut steps = vec![Step::Begin { to: facts.good.clone(), direction: Direction::Back }];
-    steps.extend(put_back);
-    steps.extend([Step::Prove, Step::Commit]);
-    Plan { why: format!("{why}; the host drifted, and is put back"), steps }
-}
-
-fn as_generation(target: &Target) -> Generation {
-    let (release, system, data) = (target.release, target.system.clone(), target.data);
-    Generation { release: Some(release), system: Some(system), data: Some(data) }
-}
-
-fn advance(facts: &Facts, target: &Target) -> Plan {
-    let mut steps = Vec::new();
-    let missing = &target.missing;
-    if !missing.is_empty() {
-        let needed = room(missing);
-        if needed > facts.free {
-            let why = format!("release {} does not fit", target.release);
-            return Plan { why, steps: vec![Step::Lack { needed, free: facts.free }, Step::Watch] };
-        }
-        let bytes = missing.iter().map(|m| m.object.size.saturating_sub(m.here)).sum();
-        // What is here already may be imported at any time.
-        if let (Err(wait), true) = (facts.allowance.verdict(), bytes > 0) {
-            let release = target.release;
-            let todo = told(bytes, &facts.allowance.budget);
-            let why = format!("release {release} ({todo}): {wait}");
-            return Plan { why, steps: vec![Step::Wait { wait, bytes }, Step::Watch] };
-        }
-        steps.push(Step::Fetch { missing: missing.clone(), bytes });
-    }
-    let to = as_generation(target);
-    steps.push(Step::Begin { to: to.clone(), direction: Direction::Forward });
-    steps.extend(changes(facts, &to));
-    steps.extend([Step::Prove, Step::Commit]);
-    let why = if facts.current == to.system {
-        format!("release {} changes the host data only", target.release)
-    } else {
-        format!("release {} is assigned", target.release)
-    };
-    Plan { why, steps }
-}
-
-/// Data before system, since the system's services read it.
-fn changes(facts: &Facts, to: &Generation) -> Vec<Step> {
-    let data = to.data.filter(|_| facts.data != to.data).map(|data| Step::ApplyData { data });
-    let system = to.system.clone().filter(|_| facts.current != to.system);
-    data.into_iter().chain(system.map(|system| Step::Activate { system })).collect()
-}
-
-/// An attempt is finished before anything new is begun.
-fn finish(facts: &Facts, attempt: &Attempt) -> Plan {
-    let release = attempt.to.release.map_or("the first state".into(), |r| format!("release {r}"));
-    let mut steps = Vec::new();
-    match (facts.activation, &attempt.to.system) {
-        (Activation::Running, Some(system)) => {
-            steps.push(Step::Await { system: system.clone() });
-        }
-        (Activation::Ended, _) => {
-            steps.extend(changes(
-                facts,
-                &Generation { system: facts.current.clone(), ..attempt.to.clone() },
-            ));
-        }
-        _ if attempt.activations >= MAX_ATTEMPTS => {
-            let n = attempt.activations;
-            let why = format!("{release} was activated {n} times and never ended");
-            let step = match attempt.direction {
-                Direction::Forward => Step::RollBack { why: why.clone() },
-                Direction::Back => Step::GiveUp { why: why.clone() },
-            };
-            return Plan { why, steps: vec![step] };
-        }
-        _ => steps.extend(changes(facts, &attempt.to)),
-    }
-    steps.extend([Step::Prove, Step::Commit]);
-    let way = match attempt.direction {
-        Direction::Forward => "to",
-        Direction::Back => "back to",
-    };
-    Plan { why: format!("an earlier run was on the way {way} {release}"), steps }
 }

@@ -1,0 +1,128 @@
+//! The boot loader, as far as the agent needs it: a new system gets a bounded number of tries, and if none of
+//! them is proved the machine starts the last good one by itself.
+//!
+//! The system's own contract (`switch-to-configuration boot`) writes the entries. What is owned here is only
+//! which of them is tried, and which is fallen back to. Entries are found by the system that they start
+//! (`init=<toplevel>/init`), so that no name of an entry has to be known.
+
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use afield_core::ids::StorePath;
+use afield_core::plan::Lack;
+
+use crate::config::Config;
+
+mod grub;
+mod room;
+mod systemd_boot;
+
+/// How a machine is started.
+#[derive(Debug)]
+pub enum Loader {
+    /// Boot counting: the loader itself counts the tries in the entry's file name.
+    SystemdBoot(systemd_boot::Entries),
+    /// A one-shot entry: the loader forgets it when it starts it.
+    Grub(grub::Grub),
+    /// None that the agent knows, as in a container: the contract's `boot` is all there is.
+    Unknown,
+}
+
+impl Loader {
+    /// Looks which one there is.
+    pub fn find(config: &Config) -> Self {
+        if let Some(entries) = systemd_boot::Entries::find(config) {
+            return Self::SystemdBoot(entries);
+        }
+        grub::Grub::find(config).map_or(Self::Unknown, Self::Grub)
+    }
+
+    /// Whether a new system gets tries and the machine falls back by itself.
+    pub fn counts(&self) -> bool {
+        !matches!(self, Self::Unknown)
+    }
+
+    /// Before entries are rewritten: the last system that was booted stays what is started.
+    pub fn hold(&self, good: Option<&StorePath>) -> anyhow::Result<()> {
+        match (self, good) {
+            (Self::SystemdBoot(entries), _) => entries.forget_trials(),
+            (Self::Grub(grub), Some(good)) => grub.hold(good),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts the tries of a system that is not the one to start next.
+    pub fn count(&self, system: &StorePath) -> anyhow::Result<()> {
+        match self {
+            Self::SystemdBoot(entries) => entries.count(system).map(drop),
+            // There only the next boot is a trial; the ones before have been started.
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives a system its tries.
+    pub fn arm(&self, system: &StorePath) -> anyhow::Result<()> {
+        match self {
+            Self::SystemdBoot(entries) => entries.arm(system),
+            Self::Grub(grub) => grub.arm(system),
+            Self::Unknown => Ok(()),
+        }
+    }
+
+    /// A system that was started has proved itself: it is what is started from now on.
+    pub fn bless(&self, system: &StorePath) -> anyhow::Result<()> {
+        match self {
+            Self::SystemdBoot(entries) => entries.bless(system),
+            Self::Grub(grub) => grub.bless(system),
+            Self::Unknown => Ok(()),
+        }
+    }
+
+    /// Starts the last good system from now on, without writing an entry; false if it has none.
+    pub fn retreat(&self, good: &StorePath) -> anyhow::Result<bool> {
+        match self {
+            Self::SystemdBoot(entries) => entries.retreat(good),
+            Self::Grub(grub) => grub.retreat(good),
+            Self::Unknown => Ok(false),
+        }
+    }
+
+    /// Whether a system used up its tries.
+    pub fn gave_up(&self, system: &StorePath) -> bool {
+        match self {
+            Self::SystemdBoot(entries) => entries.gave_up(system),
+            Self::Grub(grub) => grub.gave_up(system),
+            Self::Unknown => false,
+        }
+    }
+
+    /// Room that a system's kernel and initrd lack where the loader reads them.
+    pub fn lack(&self, config: &Config, system: &StorePath) -> Option<Lack> {
+        match self {
+            Self::SystemdBoot(entries) => room::lack(config, system, entries.partition()),
+            Self::Grub(grub) => room::lack(config, system, grub.kernels()?),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// How an entry names the system that it starts.
+fn starts(text: &str, system: &StorePath) -> bool {
+    let init = format!("init={system}/init");
+    text.split_whitespace().any(|word| word == init)
+}
+
+/// Overwrites a small file where it is: needs no free space, and no more than the blocks it has.
+fn overwrite(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut file =
+        std::fs::OpenOptions::new().write(true).custom_flags(libc_nofollow()).open(path)?;
+    file.write_all(text)?;
+    file.set_len(text.len() as u64)?;
+    file.sync_all()
+}
+
+/// A link in its place is not followed.
+fn libc_nofollow() -> i32 {
+    i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0)
+}

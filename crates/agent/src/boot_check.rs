@@ -1,0 +1,66 @@
+//! `afield-agent boot-check`: at the end of a boot, before systemd's `boot-complete.target`. A system on trial is judged
+//! now; any other boot is none of its business. If this program itself cannot run, `afield-boot-failed.service` restarts
+//! the machine, once for each trial: the file `on-trial` allows it.
+
+use std::fs;
+use std::time::Duration;
+
+use afield_core::plan::{Boot, Trial};
+use afield_store::files;
+
+use crate::config::Config;
+use crate::contract;
+use crate::host::Host;
+use crate::observe;
+use crate::reconcile;
+use crate::state::{State, StateError, Store};
+
+/// There from the arming of a trial until it is judged.
+const FILE: &str = "on-trial";
+/// The agent's own service may be judging already.
+const BUSY: Duration = Duration::from_secs(1);
+
+/// Whether the boot is in order; waits until a trial is judged.
+pub fn run(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<bool> {
+    loop {
+        let state = Store::peek(&host.config.state_dir())?;
+        if !on_trial(&host.config, &state) {
+            return Ok(!failed(&state));
+        }
+        match reconcile::once(host, say) {
+            Err(e) if !matches!(e.downcast_ref(), Some(StateError::Locked)) => return Err(e),
+            _ => std::thread::sleep(BUSY),
+        }
+    }
+}
+
+/// Whether this boot is the one that is to prove a system.
+fn on_trial(config: &Config, state: &State) -> bool {
+    match &state.attempt {
+        Some(attempt) => {
+            let booted = contract::booted(config);
+            observe::boot(config, state) == Boot::Happened
+                && booted == attempt.to.system
+                && attempt.failure.is_none()
+        }
+        None => observe::trial(config, state) == Trial::Booted,
+    }
+}
+
+/// It was judged, and the way back needs a restart.
+fn failed(state: &State) -> bool {
+    state.attempt.as_ref().is_some_and(|attempt| attempt.failure.is_some())
+}
+
+/// Writes down that a boot is to prove something.
+pub fn arm(host: &Host) -> anyhow::Result<()> {
+    Ok(files::write_atomic(&host.own(FILE), b"")?)
+}
+
+/// The trial is judged, or there is none any more.
+pub fn disarm(host: &Host) -> anyhow::Result<()> {
+    match fs::exists(host.own(FILE)) {
+        Ok(true) => Ok(files::remove_if_there(&host.own(FILE))?),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,46 @@
+//! What Nix must not collect: the last good generation, the one to which the machine falls back, and what is
+//! under way. The profile alone does not do: a system gets into it after its proof.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use afield_core::ids::StorePath;
+use afield_store::files;
+
+use crate::config::Config;
+use crate::state::State;
+
+/// Makes the roots those of the state.
+pub fn keep(config: &Config, state: &State) -> anyhow::Result<()> {
+    let folder = config.inside(Path::new("/nix/var/nix/gcroots/afield-generations"));
+    let fallback = state.fallback.as_ref().and_then(|f| f.generation.system.as_ref());
+    let attempt = state.attempt.as_ref().and_then(|a| a.to.system.as_ref());
+    let roots =
+        [("good", state.good.system.as_ref()), ("fallback", fallback), ("attempt", attempt)];
+    if roots.iter().all(|(_, system)| system.is_none()) && !folder.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&folder)?;
+    for (name, system) in roots {
+        point(&folder, name, system)?;
+    }
+    Ok(())
+}
+
+fn point(folder: &Path, name: &str, system: Option<&StorePath>) -> anyhow::Result<()> {
+    let path = folder.join(name);
+    let there = std::fs::read_link(&path).ok();
+    if there.as_deref() == system.map(|s| Path::new(s.as_str())) {
+        return Ok(());
+    }
+    match system {
+        Some(system) => {
+            let new = folder.join(format!("{name}.new"));
+            files::remove_if_there(&new)?;
+            symlink(system.as_str(), &new)?;
+            std::fs::rename(&new, &path)?;
+        }
+        None => files::remove_if_there(&path)?,
+    }
+    Ok(files::sync_dir(folder)?)
+}

@@ -1,0 +1,73 @@
+//! Units of systemd that failed: an activation that says 0 and leaves one behind has failed.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use afield_core::report::{clip, tail};
+
+use crate::config::Config;
+use crate::nix;
+
+/// How often systemd is asked whether it is done.
+const LOOK: Duration = Duration::from_millis(500);
+/// Of one unit's log, at most this many lines are told.
+const LINES: &str = "--lines=10";
+/// Units that are under way because the agent is.
+const OWN: [&str; 4] =
+    ["afield-", "boot-complete.target", "systemd-bless-boot", "systemd-update-done"];
+
+/// Whether systemd runs the host.
+pub fn run_the_host(config: &Config) -> bool {
+    config.is_machine() && Path::new("/run/systemd/system").exists()
+}
+
+/// Units that have failed, and those that systemd starts again and again.
+pub fn failed(config: &Config) -> BTreeSet<String> {
+    if !run_the_host(config) {
+        return BTreeSet::new();
+    }
+    let mut list = systemctl(&["list-units", "--all", "--state=failed,auto-restart"]);
+    let list = nix::run(&mut list).unwrap_or_default();
+    let names = list.lines().filter_map(|line| line.split_whitespace().next());
+    names.filter(|name| name.contains('.')).map(str::to_owned).collect()
+}
+
+/// Waits until systemd has nothing to do any more, or until the time is over.
+pub fn settle(config: &Config, most: Duration) {
+    let until = Instant::now() + most;
+    while run_the_host(config) && Instant::now() < until {
+        let jobs = nix::run(&mut systemctl(&["list-jobs"])).unwrap_or_default();
+        let name = |line: &str| line.split_whitespace().nth(1).unwrap_or_default().to_owned();
+        let own = |name: &String| OWN.iter().any(|own| name.starts_with(own));
+        if jobs.lines().map(name).all(|name| !name.contains('.') || own(&name)) {
+            return;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Units that failed and had not before, in a sentence; and the last lines of their logs.
+pub fn worse(before: &BTreeSet<String>, now: &BTreeSet<String>) -> Option<(String, Vec<String>)> {
+    let new: Vec<&str> = now.difference(before).map(String::as_str).collect();
+    if new.is_empty() {
+        return None;
+    }
+    let log = new.iter().flat_map(|unit| log(unit)).collect();
+    Some((clip(&format!("failed units: {}", new.join(", "))), log))
+}
+
+fn log(unit: &str) -> Vec<String> {
+    let mut journal = Command::new("journalctl");
+    journal.args(["--no-pager", LINES, "--output=cat", "--boot", "--unit", unit]);
+    let output = journal.stdin(Stdio::null()).output();
+    let lines = output.map(|o| tail(&String::from_utf8_lossy(&o.stdout))).unwrap_or_default();
+    lines.into_iter().map(|line| clip(&format!("{unit}: {line}"))).collect()
+}
+
+fn systemctl(args: &[&str]) -> Command {
+    let mut command = Command::new("systemctl");
+    command.args(args).args(["--no-pager", "--no-legend", "--plain"]).stdin(Stdio::null());
+    command
+}

@@ -1,0 +1,240 @@
+//! What the machine starts by itself: never what has no proof, and back by itself from what does not come up.
+//! The machine is played by `afield_testkit::machine`; `cargo vm` has a real one.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+
+use afield_core::ids::ReleaseId;
+use afield_core::report::Event;
+use afield_testkit::host::{Host, key};
+use afield_testkit::machine::power_cycle;
+use afield_testkit::server::Server;
+use afield_testkit::system::{Contract, Kernel, System};
+use common::Bed;
+
+/// A machine with systemd-boot that was started with release 1.
+fn machine(kernel: &str) -> Bed {
+    let mut bed = Bed::new();
+    fs::create_dir_all(bed.host.path("boot/loader/entries")).unwrap();
+    // On a machine that has other things to do, writing the entries takes a while.
+    let toml = bed.host.text("etc/afield/agent.toml").replace("\"2s\"", "\"60s\"");
+    let toml = toml + "boot-patience = \"0s\"\n";
+    fs::write(bed.host.config(), toml).unwrap();
+    offer(&mut bed, "one", Contract::Honest, kernel);
+    assert_eq!(bed.host.once().0, 0);
+    power_cycle(&bed.host);
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    bed.server.reports();
+    bed
+}
+
+fn offer(bed: &mut Bed, text: &str, contract: Contract, kernel: &str) -> String {
+    let system = System::with_kernel(text, contract, Kernel::Named(kernel));
+    let release = bed.fleet.release(&[("clinic", key().public())], &system, "config");
+    bed.fleet.assign("clinic", release);
+    system.path().to_string()
+}
+
+/// The window in which it is now, or one in which it is not.
+fn window(bed: &Bed, open: bool) {
+    let toml = bed.host.text("etc/afield/agent.toml");
+    let toml: Vec<&str> = toml.lines().filter(|l| !l.starts_with("reboot-window")).collect();
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let hour = |n: i8| format!("{:02}:00", (now.hour() + n).rem_euclid(24));
+    let (from, to) = if open { (hour(0), hour(0)) } else { (hour(6), hour(7)) };
+    let text = format!("{}\nreboot-window = \"{from}-{to}\"\n", toml.join("\n"));
+    fs::write(bed.host.config(), text).unwrap();
+}
+
+fn entries(host: &Host) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(host.path("boot/loader/entries"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_default_changes_after_the_proof() {
+    let mut bed = machine("same");
+    let one = bed.host.current().unwrap();
+    let two = offer(&mut bed, "two", Contract::BrokenService, "same");
+    assert_eq!(bed.host.once().0, 1);
+    assert_eq!(entries(&bed.host), ["generation-1.conf"], "{two} has an entry without a proof");
+    let three = offer(&mut bed, "three", Contract::Honest, "same");
+    assert_eq!(bed.host.once().0, 0);
+    assert_eq!(bed.host.current(), Some(three.clone()));
+    // Proved, and on trial until it was booted.
+    assert_eq!(entries(&bed.host), ["generation-1.conf", "generation-2+3.conf"]);
+    assert_eq!(power_cycle(&bed.host), three);
+    assert_eq!(bed.host.once().0, 0);
+    assert_eq!(entries(&bed.host), ["generation-1.conf", "generation-2.conf"]);
+    assert!(bed.host.text("boot/loader/loader.conf").contains("default generation-2.conf"));
+    assert_ne!(one, three);
+}
+
+#[test]
+fn a_system_that_dies_at_boot_is_left_after_three_tries() {
+    let mut bed = machine("same");
+    let one = bed.host.current().unwrap();
+    let two = offer(&mut bed, "two", Contract::DiesAtBoot, "same");
+    assert_eq!(bed.host.once().0, 0, "it runs well enough without a boot");
+    let before = bed.host.text("boot/boots").lines().count();
+    assert_eq!(power_cycle(&bed.host), one);
+    let boots = bed.host.text("boot/boots");
+    let boots: Vec<&str> = boots.lines().skip(before).collect();
+    assert_eq!(boots, [two.as_str(), &two, &two, &one]);
+    let (code, said) = bed.host.once();
+    assert_eq!((code, &said["event"]["is"]), (1, &"rolled-back".into()), "{said}");
+    assert!(said["event"]["why"].to_string().contains("did not come up"), "{said}");
+    // It is not tried again, and a newer one is.
+    assert_eq!(bed.host.once().0, 0);
+    assert_eq!(bed.host.current(), Some(one));
+    let three = offer(&mut bed, "three", Contract::Honest, "same");
+    assert_eq!(bed.host.once().0, 0);
+    assert_eq!(power_cycle(&bed.host), three);
+    assert_eq!(bed.host.once().0, 0);
+}
+
+#[test]
+fn another_kernel_waits_for_the_window_and_says_so() {
+    let mut bed = machine("old");
+    let one = bed.host.current().unwrap();
+    window(&bed, false);
+    let two = offer(&mut bed, "two", Contract::Honest, "new");
+    let (code, said) = bed.host.once();
+    assert_eq!((code, &said["event"]["is"]), (0, &"updating".into()), "{said}");
+    let notes = said["notes"].to_string();
+    assert!(notes.contains("release 2 waits for a restart since"), "{notes}");
+    assert!(notes.contains("another kernel") && notes.contains("the window is from"), "{notes}");
+    let status = bed.host.run(&["status"], &[]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("waits         since"), "{status}");
+    // A power cut by day starts what ran before.
+    assert_eq!(power_cycle(&bed.host), one);
+    assert_eq!(bed.host.once().0, 0);
+    assert_eq!(entries(&bed.host), ["generation-1.conf"]);
+    window(&bed, true);
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    assert!(bed.host.text("run/reboot-asked").contains("another kernel"), "{said}");
+    assert_eq!(power_cycle(&bed.host), two);
+    let (code, said) = bed.host.once();
+    assert_eq!((code, &said["event"]["is"]), (0, &"healthy".into()), "{said}");
+    assert_eq!(bed.host.text("etc/site"), "two");
+    assert_eq!(power_cycle(&bed.host), two);
+}
+
+#[test]
+fn a_kernel_that_does_not_come_up_is_quarantined() {
+    let mut bed = machine("old");
+    let one = bed.host.current().unwrap();
+    window(&bed, true);
+    offer(&mut bed, "two", Contract::DiesAtBoot, "new");
+    bed.host.once();
+    assert_eq!(power_cycle(&bed.host), one);
+    let (code, said) = bed.host.once();
+    assert_eq!((code, &said["event"]["is"]), (1, &"rolled-back".into()), "{said}");
+    let reports = bed.server.reports();
+    let told = |e: &Event| matches!(e, Event::RolledBack { from: ReleaseId(2), .. });
+    assert_eq!(reports.iter().filter(|r| told(&r.event)).count(), 1, "{reports:?}");
+    assert!(!bed.host.path("run/reboot-asked").exists());
+    assert_eq!(power_cycle(&bed.host), one, "it is tried again");
+}
+
+#[test]
+fn a_kernel_that_comes_up_without_its_service_is_left_by_a_reboot() {
+    let mut bed = machine("old");
+    let one = bed.host.current().unwrap();
+    window(&bed, true);
+    let two = offer(&mut bed, "two", Contract::Honest, "new");
+    bed.host.once();
+    assert_eq!(power_cycle(&bed.host), two);
+    fs::remove_file(bed.host.path("etc/site")).unwrap();
+    window(&bed, false);
+    let (_, said) = bed.host.once();
+    assert!(bed.host.path("run/reboot-asked").exists(), "it does not wait by day: {said}");
+    assert_eq!(power_cycle(&bed.host), one);
+    let (code, said) = bed.host.once();
+    assert_eq!((code, &said["event"]["is"]), (1, &"rolled-back".into()), "{said}");
+    assert!(said["event"]["why"].to_string().contains("check site"), "{said}");
+    assert_eq!(power_cycle(&bed.host), one);
+}
+
+#[test]
+fn a_full_boot_partition_is_seen_before_the_switch() {
+    let mut bed = machine("old");
+    let partition = bed.host.path("boot");
+    let small = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=512k", "small"])
+        .arg(&partition)
+        .status();
+    assert!(small.unwrap().success());
+    struct Mount(std::path::PathBuf);
+    impl Drop for Mount {
+        fn drop(&mut self) {
+            let _ = std::process::Command::new("umount").arg(&self.0).status();
+        }
+    }
+    let _mount = Mount(partition);
+    fs::create_dir_all(bed.host.path("boot/loader/entries")).unwrap();
+    let before = bed.host.current();
+    let system = System::with_kernel("two", Contract::Honest, Kernel::Large);
+    let release = bed.fleet.release(&[("clinic", key().public())], &system, "config");
+    bed.fleet.assign("clinic", release);
+    let (code, said) = bed.host.once();
+    assert_eq!((code, &said["event"]["code"]), (3, &"no-boot-space".into()), "{said}");
+    assert_eq!(bed.host.current(), before);
+}
+
+/// The power fails at every fault point of an update, and the machine is started again: as the old system as
+/// long as the new one has no proof, and in the end as the new one.
+fn power_fails_everywhere(kernel: &str) {
+    let mut bed = machine("old");
+    window(&bed, true);
+    let two = offer(&mut bed, "two", Contract::Honest, kernel);
+    let server = Server::start(bed.fleet.path());
+    let probe = bed.host.copy(&server);
+    let log = probe.path("fault-points");
+    probe.once_with(&[("AFIELD_FAULT_LOG", log.to_str().unwrap())]);
+    let text = fs::read_to_string(&log).unwrap();
+    let mut proved = false;
+    let mut seen = std::collections::BTreeSet::new();
+    // What comes before changes nothing yet; `kills.rs` has it.
+    let changing = text.lines().skip_while(|p| !p.starts_with("state:begin"));
+    for point in changing.filter(|p| seen.insert((*p).to_owned())) {
+        proved |= point.starts_with("promote:");
+        let server = Server::start(bed.fleet.path());
+        let host = bed.host.copy(&server);
+        let (code, said) = host.once_with(&[("AFIELD_FAULT", point)]);
+        assert_eq!(code, -1, "{point} was not passed: {said}");
+        let up = power_cycle(&host);
+        assert!(up != two || proved, "{point}: {two} was started without a proof");
+        for _ in 0..3 {
+            host.once();
+            if host.path("run/reboot-asked").exists() {
+                power_cycle(&host);
+            }
+        }
+        assert_eq!(host.text("etc/site"), "two", "{point}");
+        assert_eq!(power_cycle(&host), two, "{point}");
+        let reports = server.reports();
+        let last = &reports.last().unwrap_or_else(|| panic!("{point}: no report")).event;
+        assert_eq!(last, &Event::Healthy, "{point}");
+    }
+    assert!(proved, "no point after the proof in {text}");
+}
+
+#[test]
+fn the_power_fails_at_every_point_of_a_switch() {
+    power_fails_everywhere("old");
+}
+
+#[test]
+fn the_power_fails_at_every_point_of_an_update_that_needs_a_boot() {
+    power_fails_everywhere("new");
+}

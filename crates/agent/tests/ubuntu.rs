@@ -1,0 +1,79 @@
+//! Hosts of system-manager: no link says what is current there, so that the agent looks at every file and unit.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+
+use afield_testkit::host::key;
+use afield_testkit::system::System;
+use afield_testkit::ubuntu::{Lie, system};
+use common::Bed;
+
+const PROFILE: &str = "nix/var/nix/profiles/system-manager-profiles/system-manager";
+
+fn offer(bed: &mut Bed, system: &System) {
+    let release = bed.fleet.release(&[("clinic", key().public())], system, "config");
+    bed.fleet.assign("clinic", release);
+}
+
+/// A host that runs release 1.
+fn settled() -> Bed {
+    let mut bed = Bed::new();
+    offer(&mut bed, &system("one", &[], Lie::None));
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    bed.server.reports();
+    bed
+}
+
+#[test]
+fn a_release_reaches_a_host_of_system_manager() {
+    let bed = settled();
+    assert_eq!(bed.host.text("etc/site"), "one");
+    assert!(!bed.host.path("run/current-system").exists());
+    let link = fs::read_link(bed.host.path(PROFILE)).unwrap();
+    assert_eq!(link.to_string_lossy(), "system-manager-1-link");
+    let (code, said) = bed.host.once();
+    assert_eq!((code, &said["event"]["is"]), (0, &"healthy".into()), "{said}");
+    assert!(!said["notes"].to_string().contains("drift"), "{said}");
+}
+
+#[test]
+fn a_file_that_was_passed_over_is_named_and_the_host_goes_back() {
+    let mut bed = settled();
+    offer(&mut bed, &system("two", &[], Lie::PassesOverFiles));
+    let (code, said) = bed.host.once();
+    assert_eq!((code, &said["event"]["is"]), (1, &"rolled-back".into()), "{said}");
+    let why = said["event"]["why"].to_string();
+    assert!(why.contains("/etc/site.link is not that of the system"), "{why}");
+    assert!(said["event"]["log"].to_string().contains("/etc/site.link exists, ignoring"), "{said}");
+    assert_eq!(bed.host.text("etc/site"), "one");
+    let link = fs::read_link(bed.host.path(PROFILE)).unwrap();
+    assert_eq!(
+        link.to_string_lossy(),
+        "system-manager-1-link",
+        "it was the default without a proof"
+    );
+}
+
+#[test]
+fn one_that_says_one_after_its_work_is_good_and_that_is_told() {
+    let mut bed = settled();
+    offer(&mut bed, &system("two", &[], Lie::SaysOneAfterItsWork));
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(bed.host.text("etc/site"), "two");
+    assert!(said["notes"].to_string().contains("exit status: 1"), "{said}");
+}
+
+#[test]
+fn a_file_changed_by_hand_is_put_back() {
+    let bed = settled();
+    fs::remove_file(bed.host.path("etc/site")).unwrap();
+    fs::write(bed.host.path("etc/site"), "by hand").unwrap();
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    assert!(said["notes"].to_string().contains("/etc/site is not that of the system"), "{said}");
+    assert_eq!(bed.host.text("etc/site"), "one");
+}

@@ -52,6 +52,16 @@ const NEEDS: &[Need] = &[
         },
     },
     Need {
+        package: "xz-utils",
+        why: "makes files that patches are to make again",
+        present: || find("xz").is_some(),
+    },
+    Need {
+        package: "zstd",
+        why: "makes files that patches are to make again",
+        present: || find("zstd").is_some(),
+    },
+    Need {
         package: "sudo",
         why: "has visudo, which judges the sudo rules that hosts get",
         present: || Path::new("/usr/sbin/visudo").exists(),

@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use afield_core::ids::NarHash;
 use afield_core::release::PathInfo;
@@ -101,7 +102,7 @@ impl World {
     fn make(&self) -> (Vec<u8>, Made) {
         let library = Library::new([self.old.source()]).unwrap();
         let mut out = Vec::new();
-        let made = patch::make(&self.new.source(), &library, self.dir.path(), &mut out);
+        let made = patch::make(&self.new.source(), &library, self.dir.path(), None, &mut out);
         let made = made.unwrap().expect("there is a base");
         assert_eq!(made.size, out.len() as u64);
         (out, made)
@@ -129,7 +130,7 @@ impl World {
 #[test]
 fn the_archive_of_a_folder_is_what_nix_writes() {
     let world = World::new(|_, _, _| ());
-    let dump = std::process::Command::new("nix-store")
+    let dump = Command::new("nix-store")
         .arg("--dump")
         .arg(&world.new.dir)
         .output()
@@ -177,8 +178,9 @@ fn renamed_and_new_files() {
     let other = Thing::new(other, &store_path('c', "data"), &[]);
     let library = Library::new([world.old.source(), other.source()]).unwrap();
     let mut out = Vec::new();
-    let made =
-        patch::make(&world.new.source(), &library, world.dir.path(), &mut out).unwrap().unwrap();
+    let made = patch::make(&world.new.source(), &library, world.dir.path(), None, &mut out)
+        .unwrap()
+        .unwrap();
     assert!(made.size < 200, "{made:?}");
     assert_eq!(made.bases, [world.old.info.path.clone(), other.info.path.clone()]);
     let bases = [world.old.source(), other.source()];
@@ -186,30 +188,147 @@ fn renamed_and_new_files() {
     content.clear();
 }
 
-#[test]
-fn compressed_texts_are_patched_inside() {
-    let gzip = |text: &str, path: &Path| {
-        fs::write(path, text).unwrap();
-        let done = std::process::Command::new("gzip").args(["-9nf"]).arg(path).status().unwrap();
-        assert!(done.success());
-    };
-    let mut seed = Seed(5);
-    let history: String = (0..4000).map(|_| format!("entry {}\n", seed.next(1 << 30))).collect();
-    let world = World::new(|_, _, root| gzip(&format!("news\n{history}"), &root.join("history")));
-    gzip(&history, &world.old.dir.join("history"));
+/// What a real program makes of a content.
+fn packed(command: &str, content: &[u8]) -> Vec<u8> {
+    let mut words = command.split(' ');
+    let mut child = Command::new(words.next().unwrap())
+        .args(words)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{command}: {e}"));
+    let mut to = child.stdin.take().unwrap();
+    let content = content.to_vec();
+    let writer = std::thread::spawn(move || to.write_all(&content).unwrap());
+    let out = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    assert!(out.status.success(), "{command}");
+    out.stdout
+}
+
+/// A file in two versions, in a package of which nothing else changed.
+fn update(old: &[u8], new: &[u8]) -> World {
+    let world = World::new(|_, _, root| fs::write(root.join("file"), new).unwrap());
+    fs::write(world.old.dir.join("file"), old).unwrap();
     let refs: Vec<String> = world.old.info.references.iter().map(ToString::to_string).collect();
     let old = Thing::new(world.old.dir.clone(), world.old.info.path.as_str(), &refs);
-    let world = World { old, ..world };
+    World { old, ..world }
+}
+
+/// Lines that nothing foretells.
+fn history(lines: usize, seed: u64) -> String {
+    let mut seed = Seed(seed);
+    (0..lines).map(|_| format!("entry {}\n", seed.next(1 << 30))).collect()
+}
+
+#[test]
+fn compressed_files_are_patched_inside() {
+    let (old, new) = (history(4000, 5), format!("news\n{}", history(4000, 5)));
+    for command in [
+        "gzip -9n",
+        "xz -c",
+        "xz -c -9",
+        "xz -c -T2 --block-size=20000",
+        "xz -c --check=crc32 --lzma2=dict=1MiB",
+        "zstd -q -c -1",
+    ] {
+        let world = update(&packed(command, old.as_bytes()), &packed(command, new.as_bytes()));
+        let (_, made) = world.make();
+        assert_eq!((made.opened, made.closed, made.closed_for_memory), (1, 0, 0), "{command}");
+        let size = world.round();
+        assert!(size < 250, "{command}: {size} bytes");
+    }
+}
+
+#[test]
+fn what_takes_a_host_too_much_memory_stays_closed_and_is_counted() {
+    let text = history(500, 6).repeat(800);
+    let command = "xz -c -0 --lzma2=preset=0,dict=64MiB";
+    let world = update(&packed(command, text.as_bytes()), &packed(command, &text.as_bytes()[9..]));
+    let (_, made) = world.make();
+    assert_eq!((made.opened, made.closed, made.closed_for_memory), (0, 0, 1));
+    world.round();
+}
+
+/// An archive as the kernel unpacks it at boot (cpio, newc).
+fn cpio(members: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, data) in members.iter().chain(&[("TRAILER!!!", &[][..])]) {
+        let fields = [0, 0o100644, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
+        out.extend(b"070701");
+        fields.iter().for_each(|f| out.extend(format!("{f:08x}").into_bytes()));
+        out.extend(name.as_bytes());
+        out.push(0);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out.extend(*data);
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+    out.resize(out.len().next_multiple_of(512), 0);
+    out
+}
+
+#[test]
+fn an_initrd_is_patched_inside_its_modules() {
+    let module = |text: &str| packed("xz -c --check=crc32 --lzma2=dict=1MiB", text.as_bytes());
+    let initrd = |command: &str, version: &str, first: &str, second: &str| {
+        let names = ["a", "b"].map(|m| format!("lib/modules/6.1.{version}/{m}.ko.xz"));
+        let modules = [module(first), module(second)];
+        let root =
+            cpio(&[("init", b"#!/bin/sh\n"), (&names[0], &modules[0]), (&names[1], &modules[1])]);
+        [cpio(&[("kernel/x86/microcode", &[7; 3000])]), packed(command, &root)].concat()
+    };
+    let (a, b) = (history(4000, 1), history(4000, 2));
+    let changed = b.replacen("entry", "changed", 1);
+    for command in ["gzip -9n", "xz -c --check=crc32", "zstd -q -c -1"] {
+        let old = initrd(command, "5", &a, &b);
+        let world = update(&old, &initrd(command, "12", &a, &changed));
+        let (_, made) = world.make();
+        // The archive, and the module that changed; the other one is the same as it was.
+        assert_eq!(made.opened, 2, "{command}: {made:?}");
+        let size = world.round();
+        assert!(size < 400, "{command}: {size} bytes");
+    }
+}
+
+#[test]
+fn a_kernel_is_patched_inside_its_payload() {
+    let kernel = |text: &str| {
+        let mut image = Seed(8).bytes(4 * 512);
+        image[0x1F1] = 2;
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        let mut payload = packed("xz -c --check=crc32 --x86 --lzma2=dict=1MiB", text.as_bytes());
+        payload.extend((text.len() as u32).to_le_bytes());
+        let length = payload.len() as u32;
+        image[0x248..0x24C].copy_from_slice(&512_u32.to_le_bytes());
+        image[0x24C..0x250].copy_from_slice(&length.to_le_bytes());
+        [image, payload, Seed(9).bytes(5000)].concat()
+    };
+    let text = history(5000, 3);
+    let world = update(&kernel(&text), &kernel(&text.replacen("entry", "another entry", 1)));
+    assert_eq!(world.make().1.opened, 1);
     let size = world.round();
-    assert!(size < 200, "{size} bytes");
+    assert!(size < 250, "{size} bytes");
+    // An image that lies about its payload is a file like any other.
+    let mut bad = kernel(&text);
+    bad[0x248..0x24C].copy_from_slice(&u32::MAX.to_le_bytes());
+    update(&kernel(&text), &bad).round();
 }
 
 #[test]
 fn nothing_alike_is_no_patch() {
     let world = World::new(|_, _, _| ());
     let library = Library::new([]).unwrap();
-    let made = patch::make(&world.new.source(), &library, world.dir.path(), Vec::new());
+    let made = patch::make(&world.new.source(), &library, world.dir.path(), None, Vec::new());
     assert_eq!(made.unwrap(), None);
+}
+
+#[test]
+fn what_takes_too_long_is_given_up() {
+    let world = World::new(|program, _, _| program[1] = 1);
+    let library = Library::new([world.old.source()]).unwrap();
+    let now = Some(std::time::Instant::now());
+    let made = patch::make(&world.new.source(), &library, world.dir.path(), now, std::io::sink());
+    assert!(matches!(made, Err(PatchError::Late)), "{made:?}");
 }
 
 #[test]
@@ -248,9 +367,9 @@ fn something_else_than_a_patch() {
     let (mut patch, _) = world.make();
     let found = world.apply(&[b'x'; 100], &[world.old.source()]);
     assert!(matches!(found, Err(PatchError::NotAPatch)), "{found:?}");
-    patch[7] = 2;
+    patch[7] = 3;
     let found = world.apply(&patch, &[world.old.source()]);
-    assert!(matches!(found, Err(PatchError::Format(2))), "{found:?}");
+    assert!(matches!(found, Err(PatchError::Format(3))), "{found:?}");
 }
 
 #[test]
@@ -313,8 +432,10 @@ fn corrupted_patches_never_panic_and_never_pass() {
         program[3000..3100].fill(1);
         text.push_str("new words at the end");
         fs::write(root.join("new"), "fresh text ".repeat(20)).unwrap();
+        fs::write(root.join("packed"), packed("xz -c -0", history(50, 1).as_bytes())).unwrap();
     });
-    let (patch, _) = world.make();
+    let (patch, made) = world.make();
+    assert_eq!(made.opened, 1);
     let bases = [world.old.source()];
     let mut seed = Seed(42);
     let (mut seen, mut refused) = (0, 0);

@@ -257,7 +257,7 @@ fn patch(
         Library::new(olds.iter().map(|(info, dir)| Source { info, dir: dir.as_path() })).unwrap();
     let mut bytes = Vec::new();
     let source = Source { info: &new.info, dir: &target };
-    let made = patch::make(&source, &library, dir.path(), &mut bytes).unwrap()?;
+    let made = patch::make(&source, &library, dir.path(), None, &mut bytes).unwrap()?;
     let base = |path: &StorePath| {
         let info = olds.iter().find(|(info, _)| info.path == *path).unwrap().0;
         Base { path: path.clone(), nar_hash: info.nar_hash }

@@ -14,7 +14,7 @@ use afield_store::patch::{self, Library, Source};
 use anyhow::{Context as _, bail};
 
 use super::closure::Generation;
-use super::{Row, megabytes, output, parallel, timed};
+use super::{Progress, Row, megabytes, output, package, parallel, timed};
 
 /// A patch is only tried against the full object if it has more than this part of the archive.
 const SUSPICIOUS: u64 = 20;
@@ -43,13 +43,29 @@ pub fn measure(
     let folder = work.join("patches");
     fs::create_dir_all(&folder)?;
     let have: BTreeSet<_> = old.paths.iter().map(|p| &p.path).collect();
-    let wanted: Vec<&PathInfo> = new.paths.iter().filter(|p| !have.contains(&p.path)).collect();
+    let mut wanted: Vec<&PathInfo> = new.paths.iter().filter(|p| !have.contains(&p.path)).collect();
     let sources =
         || old.paths.iter().map(|info| Source { info, dir: Path::new(info.path.as_str()) });
     let (library, looked) = timed(|| Ok(Library::new(sources())?))?;
-    let (made, making) = timed(|| parallel(&wanted, |info| make(&folder, &library, info)))?;
+    // The largest first, so that all cores end together.
+    wanted.sort_by_key(|info| std::cmp::Reverse(info.nar_size));
+    let progress = Progress::new("patches", wanted.iter().map(|info| info.nar_size).sum());
+    let (made, making) = timed(|| {
+        parallel(&wanted, |info| {
+            let made = make(&folder, &library, info);
+            progress.add(info.nar_size);
+            made
+        })
+    })?;
+    let making_peak = super::apply::peak()?;
     let mut packed = Vec::new();
+    let mut counts = [0; 3];
     for (info, made) in wanted.iter().zip(made) {
+        if let Some((_, m)) = &made {
+            counts[0] += m.opened;
+            counts[1] += m.closed;
+            counts[2] += m.closed_for_memory;
+        }
         packed.push(finish(work, old, info, made)?);
         if let (true, Some(p)) = (verbose, packed.last()) {
             let applied = p.applied.as_ref();
@@ -71,14 +87,23 @@ pub fn measure(
     if peak > MOST_MEMORY {
         bail!("applying a patch took {peak} KiB of memory, and {MOST_MEMORY} are promised");
     }
+    let size: u64 = wanted.iter().map(|info| info.nar_size).sum();
+    let made = (looked + making).as_secs_f64();
+    let part = |(info, p): (&&PathInfo, &Packed)| (package(info.path.name()).to_owned(), p.bytes);
     Ok(Row {
         way: "Afield".into(),
         bytes: bytes + documents,
         time: Duration::from_secs_f64(seconds),
+        peak,
+        parts: wanted.iter().zip(&packed).map(part).collect(),
         note: format!(
-            "of which {documents} bytes say what there is; made in {:.0} s; peak memory of applying {}",
-            (looked + making).as_secs_f64(),
-            megabytes(peak * 1024)
+            "applying; {documents} bytes say what there is; made in {made:.0} s ({:.2} s/MB, peak {}); compressed \
+             files opened {}, not {}, not for memory {}",
+            made / (size as f64 / 1e6),
+            megabytes(making_peak * 1024),
+            counts[0],
+            counts[1],
+            counts[2]
         ),
     })
 }
@@ -90,7 +115,7 @@ fn make(folder: &Path, library: &Library, info: &&PathInfo) -> anyhow::Result<Ma
     let source = Source { info, dir: Path::new(info.path.as_str()) };
     let path = folder.join(info.path.base_name());
     let out = BufWriter::new(File::create(&path)?);
-    let made = patch::make(&source, library, folder, out)
+    let made = patch::make(&source, library, folder, None, out)
         .with_context(|| format!("the patch for {} was not made", info.path))?;
     Ok(made.map(|m| (path, m)))
 }

@@ -46,9 +46,14 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Largest resident memory of this process so far, KiB.
-fn peak() -> anyhow::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
+pub fn peak() -> anyhow::Result<u64> {
+    peak_of("/proc/self/status")
+}
+
+/// Likewise of the process whose status file this is.
+pub fn peak_of(status: &str) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(status)?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
     let number = line.and_then(|l| l.split_whitespace().next());
-    number.and_then(|n| n.parse().ok()).context("/proc/self/status has no VmHWM")
+    number.and_then(|n| n.parse().ok()).context("the status has no VmHWM")
 }

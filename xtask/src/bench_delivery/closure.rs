@@ -82,7 +82,7 @@ pub fn nix(program: &str) -> Command {
     let mut command = Command::new(program);
     command.env(
         "NIX_CONFIG",
-        "build-users-group =\nsubstituters =\nsandbox = false\nexperimental-features = nix-command\n",
+        "build-users-group =\nsubstituters =\nsandbox = false\nfilter-syscalls = false\nexperimental-features = nix-command\n",
     );
     command
 }

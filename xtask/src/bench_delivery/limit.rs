@@ -11,7 +11,7 @@ use std::time::Instant;
 use afield_core::ids::NarHash;
 
 use super::closure::Generation;
-use super::{Row, output, parallel};
+use super::{Progress, Row, output, package, parallel};
 
 /// Measures and remembers, by content: bsdiff of a large file takes minutes.
 pub fn measure(
@@ -24,17 +24,23 @@ pub fn measure(
     let (old, new) = (files(old)?, files(new)?);
     let memory = work.join("limit");
     fs::create_dir_all(&memory)?;
-    let wanted: Vec<_> = new.iter().collect();
+    let size = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
+    let mut wanted: Vec<_> = new.iter().collect();
+    // The largest first, so that all cores end together.
+    wanted.sort_by_key(|(_, path)| std::cmp::Reverse(size(path)));
+    let blank: BTreeMap<String, &PathBuf> = old.iter().map(|(n, p)| (digits(n), p)).collect();
+    let progress = Progress::new("limit", new.values().map(|path| size(path)).sum());
     let found = parallel(&wanted, |(name, path)| {
-        let base = old.get(*name).or_else(|| {
-            let blank = digits(name);
-            old.iter().find(|(n, _)| digits(n) == blank).map(|(_, p)| p)
-        });
-        Ok((*name, smallest(&memory, base, path)?))
+        let base = old.get(*name).or_else(|| blank.get(&digits(name)).copied());
+        let found = smallest(&memory, base, path)?;
+        progress.add(size(path));
+        Ok((*name, found))
     })?;
-    let mut total = BTreeMap::<&str, u64>::new();
+    let (mut total, mut parts) = (BTreeMap::<&str, u64>::new(), BTreeMap::<String, u64>::new());
     for (name, (tool, bytes)) in &found {
         *total.entry(tool).or_default() += bytes;
+        let package = name.split('/').next().unwrap_or_default();
+        *parts.entry(package.to_owned()).or_default() += bytes;
         if verbose && *bytes > 20_000 {
             println!("  limit: {tool} {bytes} {name}");
         }
@@ -44,6 +50,8 @@ pub fn measure(
         bytes: total.values().sum(),
         time: start.elapsed(),
         note: format!("{total:?}"),
+        parts,
+        ..Row::default()
     })
 }
 
@@ -55,11 +63,7 @@ fn digits(name: &str) -> String {
 fn files(generation: &Generation) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let mut all = BTreeMap::new();
     for info in &generation.paths {
-        let name = info.path.name();
-        let cut = name
-            .char_indices()
-            .find(|(k, c)| *c == '-' && name[k + 1..].starts_with(|c: char| c.is_ascii_digit()));
-        let package = cut.map_or(name, |(k, _)| &name[..k]);
+        let package = package(info.path.name());
         let root = PathBuf::from(info.path.as_str());
         let mut folders = vec![root.clone()];
         while let Some(folder) = folders.pop() {
@@ -120,7 +124,9 @@ fn smallest(memory: &Path, base: Option<&PathBuf>, path: &Path) -> anyhow::Resul
         fs::remove_file(at("out"))?;
         Ok(())
     };
-    tool("xz", Command::new("sh").args(["-c", "xz -9e -c new > out"]))?;
+    if old.is_none() {
+        tool("xz", Command::new("sh").args(["-c", "xz -9e -c new > out"]))?;
+    }
     if let Some(old) = &old {
         fs::write(at("old"), old)?;
         tool("bsdiff", Command::new("bsdiff").args(["old", "new", "out"]))?;

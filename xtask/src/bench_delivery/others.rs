@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::closure::{Generation, nix};
-use super::{Row, output, timed};
+use super::{Row, measured, output, timed};
 
 /// A binary cache; what a host with the old generation loads from it.
 pub fn nix_copy(
@@ -20,8 +20,8 @@ pub fn nix_copy(
         fs::remove_dir_all(&cache)?;
     }
     let to = format!("file://{}?compression={compression}", cache.display());
-    let copy = || output(nix("nix").args(["copy", "--to", &to, &new.top]));
-    let (_, time) = timed(copy)?;
+    let copy = || measured(nix("nix").args(["copy", "--to", &to, &new.top]));
+    let ((_, peak), time) = timed(copy)?;
     let have: BTreeSet<_> = old.paths.iter().map(|p| &p.path).collect();
     let mut bytes = 0;
     for info in new.paths.iter().filter(|p| !have.contains(&p.path)) {
@@ -31,7 +31,8 @@ pub fn nix_copy(
         let url = narinfo.lines().find_map(|l| l.strip_prefix("URL: "));
         bytes += fs::metadata(cache.join(url.unwrap_or_default()))?.len();
     }
-    Ok(Row { way: format!("nix copy, {compression}"), bytes, time, note: "time: packing".into() })
+    let (way, note) = (format!("nix copy, {compression}"), "packing".into());
+    Ok(Row { way, bytes, time, peak, note, ..Row::default() })
 }
 
 /// The generation as a folder with names that do not change, which helps those who go by names.
@@ -60,8 +61,8 @@ fn starts_digit(part: &str) -> bool {
 pub fn rsync(work: &Path, old: &Generation, new: &Generation) -> anyhow::Result<Row> {
     let (from, to) = (plain(work, new, "tree-new")?, plain(work, old, "tree-old")?);
     let args = ["-a", "-c", "--no-whole-file", "-z", "--delete", "--stats"];
-    let (told, time) = timed(|| {
-        output(
+    let ((told, peak), time) = timed(|| {
+        measured(
             Command::new("rsync")
                 .args(args)
                 .arg(format!("{}/", from.display()))
@@ -78,7 +79,9 @@ pub fn rsync(work: &Path, old: &Generation, new: &Generation) -> anyhow::Result<
         way: "rsync -z, names kept".into(),
         bytes: number("Total bytes sent:") + number("Total bytes received:"),
         time,
+        peak,
         note: "both directions".into(),
+        ..Row::default()
     })
 }
 
@@ -88,10 +91,10 @@ pub fn casync(work: &Path, old: &Generation, new: &Generation) -> anyhow::Result
     if store.exists() {
         fs::remove_dir_all(&store)?;
     }
-    let make = |generation: &Generation, name: &str| -> anyhow::Result<u64> {
+    let make = |generation: &Generation, name: &str| -> anyhow::Result<(u64, u64)> {
         let tree = plain(work, generation, name)?;
         let index = work.join(format!("{name}.caidx"));
-        output(
+        let (_, peak) = measured(
             Command::new("casync")
                 .arg("make")
                 .arg(format!("--store={}", store.display()))
@@ -99,16 +102,18 @@ pub fn casync(work: &Path, old: &Generation, new: &Generation) -> anyhow::Result
                 .arg(&index)
                 .arg(&tree),
         )?;
-        Ok(fs::metadata(&index)?.len())
+        Ok((fs::metadata(&index)?.len(), peak))
     };
     make(old, "tree-old")?;
     let before = size(&store)?;
-    let (index, time) = timed(|| make(new, "tree-new"))?;
+    let ((index, peak), time) = timed(|| make(new, "tree-new"))?;
     Ok(Row {
         way: "casync, names kept".into(),
         bytes: size(&store)? - before + index,
         time,
+        peak,
         note: "new chunks and the index".into(),
+        ..Row::default()
     })
 }
 

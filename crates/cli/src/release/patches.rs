@@ -155,9 +155,15 @@ fn group(
                 late.fetch_add(1, Ordering::Relaxed);
                 return Ok(None);
             }
-            None => one(work, cache, &key, info, &library, bases),
+            None => one(work, cache, &key, info, &library, bases, deadline),
         };
         progress.add(info.nar_size);
+        if let Err(e) = &found
+            && matches!(e.downcast_ref(), Some(patch::PatchError::Late))
+        {
+            late.fetch_add(1, Ordering::Relaxed);
+            return Ok(None);
+        }
         found.map(|entry| entry.map(|e| (e, cache.file(&key))))
     });
     for (info, result) in open.iter().zip(results) {
@@ -178,13 +184,14 @@ fn one(
     info: &PathInfo,
     library: &Library<'_>,
     bases: &[(PathInfo, PathBuf)],
+    deadline: Option<Instant>,
 ) -> anyhow::Result<Entry> {
     let Some(dir) = super::bases::local(&info.path) else { return Ok(None) };
     let full = work.stock.full.get(&info.nar_hash).map_or(u64::MAX, |kept| kept.object.size);
     let file = cache.temporary()?;
     let target = Source { info, dir: &dir };
     let out = BufWriter::new(file.as_file());
-    let made = patch::make(&target, library, cache.folder(), out)
+    let made = patch::make(&target, library, cache.folder(), deadline, out)
         .with_context(|| format!("the patch for {} was not made", info.path))?;
     let Some(made) = made.filter(|made| made.size + NAMED < full) else {
         cache.put_none(key)?;

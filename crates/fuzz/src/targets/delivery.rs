@@ -202,7 +202,7 @@ impl Patched {
         let mut bytes = Vec::new();
         let (old, new) = (dir.path().join("tool-1"), dir.path().join("tool-2"));
         let library = Library::new([Source { info: &base, dir: &old }]).unwrap();
-        patch::make(&Source { info: &target, dir: &new }, &library, dir.path(), &mut bytes)
+        patch::make(&Source { info: &target, dir: &new }, &library, dir.path(), None, &mut bytes)
             .unwrap()
             .unwrap();
         Self { dir, base, target, patch: bytes }

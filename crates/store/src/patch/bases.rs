@@ -11,7 +11,7 @@ use afield_core::ids::StorePath;
 use afield_core::release::PathInfo;
 
 use super::tree::{Cache, MAX_ENTRIES, Tree, changed};
-use super::{PatchError, Source};
+use super::{CHUNK, PatchError, Source, codec};
 
 /// Length of a store hash as text.
 pub const HASH: usize = 32;
@@ -90,7 +90,7 @@ impl<'a> Bases<'a> {
     /// Opens a compressed file into a file in `scratch`; its content gets the next addresses.
     pub fn open(&mut self, opened: &Opened, scratch: &Path) -> Result<(), PatchError> {
         let end = opened.at.checked_add(opened.packed);
-        if end.is_none_or(|end| end > self.total) {
+        if end.is_none_or(|end| end > self.len()) {
             return Err(PatchError::Corrupt("it opens a file outside its bases"));
         }
         let io = |e| PatchError::Scratch(e);
@@ -98,35 +98,31 @@ impl<'a> Bases<'a> {
             self.scratch = Some(tempfile::tempfile_in(scratch).map_err(io)?);
         }
         let path = self.owner(opened.at).clone();
+        let mut start = vec![0; opened.packed.min(6) as usize];
+        self.raw(opened.at, &mut start)?;
+        // The content goes behind everything that is read for it.
+        let mut to = self.scratch.as_ref().map(File::try_clone).transpose().map_err(io)?;
         let packed = Packed { bases: self, at: opened.at, left: opened.packed };
-        let mut raw = flate2::read::GzDecoder::new(packed).take(opened.raw + 1);
-        let mut buffer = vec![0; 1 << 16];
-        let mut len = 0;
-        let mut pending = Vec::new();
+        let packed = std::io::BufReader::with_capacity(CHUNK, packed);
+        let wrong = |e| changed(&path, e);
+        let mut raw =
+            codec::reader(&start, packed, opened.raw).map_err(wrong)?.take(opened.raw + 1);
+        let (mut buffer, mut len) = (vec![0; CHUNK], 0);
         loop {
-            let n = raw.read(&mut buffer).map_err(|e| changed(&path, e))?;
+            let n = raw.read(&mut buffer).map_err(wrong)?;
             if n == 0 {
                 break;
             }
             len += n as u64;
-            pending.extend_from_slice(&buffer[..n]);
-            if pending.len() >= 1 << 20 {
-                raw.get_mut().get_mut().bases.keep(&pending)?;
-                pending.clear();
+            if let Some(file) = &mut to {
+                file.write_all(&buffer[..n]).map_err(io)?;
             }
         }
-        self.keep(&pending)?;
+        drop(raw);
+        self.scratch_len += len;
         if len != opened.raw {
             let e = std::io::Error::other("a compressed file in it has another content");
             return Err(changed(&path, e));
-        }
-        Ok(())
-    }
-
-    fn keep(&mut self, bytes: &[u8]) -> Result<(), PatchError> {
-        if let Some(file) = &mut self.scratch {
-            file.write_all(bytes).map_err(PatchError::Scratch)?;
-            self.scratch_len += bytes.len() as u64;
         }
         Ok(())
     }
@@ -175,7 +171,7 @@ impl<'a> Bases<'a> {
         Ok(())
     }
 
-    /// The base that an address below the opened files belongs to.
+    /// The base that an address belongs to; of what was opened, the last one.
     fn owner(&self, at: u64) -> &'a StorePath {
         self.trees[self.trees.partition_point(|t| t.0 <= at) - 1].2
     }

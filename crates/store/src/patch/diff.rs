@@ -12,10 +12,11 @@ pub struct Match {
 /// How many bytes better than the present alignment a new one must be.
 const BETTER: usize = 8;
 
-/// The copies, in order, not overlapping in the new text.
-pub fn diff(old: &[u8], new: &[u8]) -> Vec<Match> {
+/// The copies, in order, not overlapping in the new text. `go_on` is asked again and again; its error ends the
+/// search.
+pub fn diff<E>(old: &[u8], new: &[u8], go_on: impl Fn() -> Result<(), E>) -> Result<Vec<Match>, E> {
     if old.is_empty() || new.is_empty() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
     let suffixes = divsufsort::sort(old).into_parts().1;
     let mut found = Vec::new();
@@ -33,6 +34,9 @@ pub fn diff(old: &[u8], new: &[u8]) -> Vec<Match> {
         scan += len;
         let mut scored = scan;
         while scan < new.len() {
+            if scan & 0xFFF == 0 {
+                go_on()?;
+            }
             (place, len) = longest(old, &suffixes, &new[scan..]);
             while scored < scan + len {
                 score += usize::from(aligned(scored));
@@ -59,7 +63,7 @@ pub fn diff(old: &[u8], new: &[u8]) -> Vec<Match> {
     if present.len > 0 {
         found.push(present);
     }
-    found
+    Ok(found)
 }
 
 /// Extends the present copy forwards and the next one backwards, while most bytes agree; returns the next.

@@ -3,17 +3,19 @@
 mod choice;
 mod planner;
 mod reading;
+mod text;
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
+use std::time::Instant;
 
 use afield_core::ids::StorePath;
 use sha2::{Digest as _, Sha256};
 
 use super::bases::{Bases, Renamed, names};
 use super::coder::Encoder;
-use super::plan::{MAX_OPS, Plan};
+use super::plan::{MAX_OPS, Op, Plan};
 use super::program::{Foresight, Image};
 use super::tree::{Cache, Entry, Tree, changed};
 use super::{CHUNK, PatchError, Source, Tape, chunks, expect, header, walk};
@@ -21,6 +23,7 @@ pub use choice::stem;
 use choice::{Choice, pairs};
 use planner::Planner;
 use reading::Reading;
+use text::Counts;
 
 /// Smaller files are not looked for under other names.
 const MIN_ELSEWHERE: u64 = 64;
@@ -48,6 +51,12 @@ pub struct Made {
     pub fresh: u64,
     /// Bytes that are copied, exactly or nearly.
     pub copied: u64,
+    /// Compressed files that are made from within.
+    pub opened: u64,
+    /// Compressed files that stay closed because nothing known makes them again.
+    pub closed: u64,
+    /// Compressed files that stay closed because making them again would take a host more memory than there is.
+    pub closed_for_memory: u64,
 }
 
 impl<'a> Library<'a> {
@@ -86,14 +95,30 @@ impl<'a> Library<'a> {
     }
 }
 
+/// When making a patch is given up; none is never.
+#[derive(Debug, Clone, Copy, Default)]
+struct Deadline(Option<Instant>);
+
+impl Deadline {
+    fn check(self) -> Result<(), PatchError> {
+        match self.0 {
+            Some(end) if Instant::now() >= end => Err(PatchError::Late),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Writes a patch that makes `target` from what the library has; none if it has nothing alike. `scratch` is a
-/// folder for temporary files.
+/// folder for temporary files. What is not done at the deadline is [`PatchError::Late`]; sorting one file can
+/// take some seconds longer.
 pub fn make(
     target: &Source,
     library: &Library,
     scratch: &Path,
+    deadline: Option<Instant>,
     out: impl Write,
 ) -> Result<Option<Made>, PatchError> {
+    let deadline = Deadline(deadline);
     let path = &target.info.path;
     let gone = |_| PatchError::TargetChanged(path.clone());
     let tree = Tree::of(target.dir).map_err(gone)?;
@@ -115,22 +140,26 @@ pub fn make(
         ops: Vec::new(),
         at: 0,
         scratch,
+        deadline,
         opened: Vec::new(),
+        recipes: Vec::new(),
         sections: Vec::new(),
         closed: Vec::new(),
-        plain_from: 0,
+        kept: tempfile::tempfile_in(scratch).map_err(PatchError::Scratch)?,
+        kept_len: 0,
+        made: 0,
+        stepped: 0,
         images: Vec::new(),
+        counts: Counts::default(),
     };
     planner.plan(&choice, &trees)?;
-    let closed = planner.closed;
+    let (closed, kept, counts) = (planner.closed, planner.kept, planner.counts);
     (plan.ops, plan.opened, plan.sections) = (planner.ops, planner.opened, planner.sections);
-    plan.images = planner.images;
-    if plan.ops.len() > MAX_OPS {
-        return Ok(None);
-    }
+    (plan.recipes, plan.images) = (planner.recipes, planner.images);
+    coarsen(&mut plan.ops);
     plan.check(target.info, &bases)?;
     if !plan.images.is_empty() {
-        let mut tape = Reading::new(&tree, path, &closed);
+        let mut tape = Reading::new(&tree, path, &closed, &kept, deadline);
         plan.images = worthwhile(&plan, &mut bases, &mut tape)?;
     }
     let mut out = out;
@@ -138,7 +167,7 @@ pub fn make(
     out.write_all(&header).map_err(PatchError::Write)?;
     let mut coder = Encoder::new(out);
     plan.code(&mut coder)?;
-    let mut tape = Reading::new(&tree, path, &closed);
+    let mut tape = Reading::new(&tree, path, &closed, &kept, deadline);
     walk(&plan, &mut bases, &mut coder, &mut tape)?;
     let (_, size) = coder.finish().map_err(PatchError::Write)?;
     Ok(Some(Made {
@@ -146,7 +175,28 @@ pub fn make(
         bases: sources.iter().map(|s| s.info.path.clone()).collect(),
         fresh: plan.ops.iter().map(|op| op.fresh).sum(),
         copied: plan.ops.iter().map(|op| op.copy).sum(),
+        opened: counts.opened,
+        closed: counts.unknown,
+        closed_for_memory: counts.memory,
     }))
+}
+
+/// Makes short copies new bytes until there are few enough operations: thousands of modules of a kernel have more
+/// copies than a host holds in memory.
+fn coarsen(ops: &mut Vec<Op>) {
+    let mut short = 8;
+    while ops.len() > MAX_OPS {
+        let mut fresh = 0;
+        ops.retain_mut(|op| {
+            op.fresh += fresh;
+            fresh = if op.copy < short { op.fresh + op.copy } else { 0 };
+            fresh == 0
+        });
+        if fresh > 0 {
+            ops.push(Op { fresh, ..Op::default() });
+        }
+        short *= 2;
+    }
 }
 
 /// Reads every known hash of a store path as zeros.
@@ -210,4 +260,27 @@ fn worthwhile(
     }
     let worth = |image: &&Image| gain.get(&image.base).is_some_and(|gain| *gain > 16);
     Ok(plan.images.iter().filter(worth).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_copies_give_way_until_the_operations_fit() {
+        let op = |n: u64| Op {
+            fresh: n % 3,
+            copy: 1 + n % 40,
+            from: n * 50,
+            exact: n.is_multiple_of(2),
+        };
+        let mut ops: Vec<Op> = (0..MAX_OPS as u64 + 5).map(op).collect();
+        let made = |ops: &[Op]| ops.iter().map(|op| op.fresh + op.copy).sum::<u64>();
+        let before = made(&ops);
+        coarsen(&mut ops);
+        assert!(ops.len() <= MAX_OPS, "{}", ops.len());
+        assert!(ops.len() > MAX_OPS / 2, "no more than needed gave way: {}", ops.len());
+        assert_eq!(made(&ops), before);
+        assert!(ops.iter().all(|op| op.fresh > 0 || op.copy > 0));
+    }
 }

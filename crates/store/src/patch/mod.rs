@@ -13,21 +13,21 @@
 
 mod bases;
 mod bytes;
+mod codec;
 mod coder;
-mod deflate;
 mod diff;
-mod gzip;
-mod huffman;
 mod make;
 mod mix;
 mod number;
 mod plan;
 mod program;
+mod sink;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek as _, Write};
 use std::path::Path;
 
 use afield_core::ids::{NarHash, StorePath};
@@ -37,18 +37,21 @@ use crate::nar;
 use bases::Bases;
 use bytes::Bytes;
 use coder::{Coder, Decoder};
-use plan::{Plan, Section};
+use plan::Plan;
 use program::Foresight;
+use sink::Sink;
 use tree::Tree;
 
 pub use make::{Library, Made, make, stem};
 
 /// The first bytes of a patch; the last one is the format's version.
-const MAGIC: [u8; 8] = *b"AFPATCH\x01";
+const MAGIC: [u8; 8] = *b"AFPATCH\x02";
 /// Version of the format that is written.
 pub const FORMAT: u8 = MAGIC[7];
 /// A patch has at most this many bases.
 pub const MAX_BASES: usize = 8;
+/// What compressors may take while the models are there, bytes.
+const BESIDE: u64 = 4 << 20;
 /// Bytes that are handled at once.
 const CHUNK: usize = 1 << 16;
 
@@ -73,11 +76,14 @@ pub enum PatchError {
     /// No room beside, or no right to write there.
     #[error("opened files cannot be kept beside")]
     Scratch(#[source] io::Error),
+    /// A compressor refused to go on.
+    #[error("a file cannot be compressed as the patch says")]
+    Compress(#[source] io::Error),
     /// Something else than a patch.
     #[error("this is no patch")]
     NotAPatch,
     /// Written by a newer Afield.
-    #[error("the patch has format {0}, and this version reads format 1; update Afield here first")]
+    #[error("the patch has format {0}, and this version reads format 2; update Afield here first")]
     Format(u8),
     /// It ends in the middle.
     #[error("the patch ends in the middle")]
@@ -126,6 +132,9 @@ pub enum PatchError {
         /// How that showed.
         why: String,
     },
+    /// Making it took longer than it was given.
+    #[error("the time for the patch is up; the full object serves")]
+    Late,
     /// The target changed while its patch was made.
     #[error("{0} changed while its patch was made")]
     TargetChanged(StorePath),
@@ -146,22 +155,27 @@ pub fn apply(
     let mut coder = Decoder::new(patch)?;
     let mut plan = Plan::default();
     plan.code(&mut coder)?;
+    let (contents, memory) = plan.contents()?;
     plan.check_opened(&space)?;
     for opened in &plan.opened {
         space.open(opened, scratch)?;
     }
     space.rename(plan.renamed(target, bases)?);
     plan.check(target, &space)?;
-    let mut sink = Sink {
-        out,
-        sections: plan.sections.iter().copied(),
-        section: Section::default(),
-        raw: Vec::new(),
-        left: target.nar_size,
-    };
-    walk(&plan, &mut space, &mut coder, &mut sink)?;
-    sink.finish()?;
-    coder.finish()
+    let mut sink = Sink::new(&plan, contents, out);
+    if memory <= BESIDE {
+        walk(&plan, &mut space, &mut coder, &mut sink)?;
+        coder.finish()?;
+    } else {
+        // The models must be gone before the compressors come.
+        let mut made = tempfile::tempfile_in(scratch).map_err(PatchError::Scratch)?;
+        walk(&plan, &mut space, &mut coder, &mut Spool(BufWriter::new(&made)))?;
+        coder.finish()?;
+        drop(space);
+        made.rewind().map_err(PatchError::Scratch)?;
+        sink.copy(made)?;
+    }
+    sink.finish()
 }
 
 /// The archive of what lies at a path, as a stream: what `nix-store --dump` writes.
@@ -257,77 +271,30 @@ trait Tape {
     fn after(&mut self, bytes: &[u8]) -> Result<(), PatchError>;
     /// Takes bytes that are as in a base.
     fn same(&mut self, bytes: &[u8]) -> Result<(), PatchError>;
-}
-
-/// Writes plain bytes as they come, and opened contents closed.
-struct Sink<W, S> {
-    out: W,
-    /// Sections that have not begun.
-    sections: S,
-    /// What is left of the present one.
-    section: Section,
-    /// What has come of its content.
-    raw: Vec<u8>,
-    /// Bytes that may still be written.
-    left: u64,
-}
-
-impl<W: Write, S: Iterator<Item = Section>> Sink<W, S> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), PatchError> {
-        let n = bytes.len() as u64;
-        self.left = self.left.checked_sub(n).ok_or(PatchError::Bomb)?;
-        self.out.write_all(bytes).map_err(PatchError::Write)
-    }
-
-    /// Writes a content that is complete, and goes on to the next section.
-    fn next(&mut self) -> Result<bool, PatchError> {
-        if self.section.raw > 0 {
-            let closed = gzip::close(&self.raw, self.section.method);
-            let closed = closed.ok_or(PatchError::Corrupt("a compression that does not exist"))?;
-            self.write(&closed)?;
-            self.raw.clear();
-        }
-        let next = self.sections.next();
-        self.section = next.unwrap_or_default();
-        Ok(next.is_some())
-    }
-
-    fn finish(&mut self) -> Result<(), PatchError> {
-        while self.next()? {}
-        if self.left > 0 {
-            return Err(PatchError::Corrupt("it makes less than it says"));
-        }
-        self.out.flush().map_err(PatchError::Write)
+    /// All has come.
+    fn end(&mut self) -> Result<(), PatchError> {
+        Ok(())
     }
 }
 
-impl<W: Write, S: Iterator<Item = Section>> Tape for Sink<W, S> {
+/// Keeps everything as it comes.
+struct Spool<'f>(BufWriter<&'f File>);
+
+impl Tape for Spool<'_> {
     fn before(&mut self, _: &mut [u8]) -> Result<(), PatchError> {
         Ok(())
     }
 
-    fn after(&mut self, mut bytes: &[u8]) -> Result<(), PatchError> {
-        while !bytes.is_empty() {
-            let n;
-            if self.section.plain > 0 {
-                n = self.section.plain.min(bytes.len() as u64) as usize;
-                self.write(&bytes[..n])?;
-                self.section.plain -= n as u64;
-            } else {
-                let room = self.section.raw - self.raw.len() as u64;
-                n = room.min(bytes.len() as u64) as usize;
-                self.raw.extend_from_slice(&bytes[..n]);
-                if n == 0 && !self.next()? {
-                    return Err(PatchError::Bomb);
-                }
-            }
-            bytes = &bytes[n..];
-        }
-        Ok(())
+    fn after(&mut self, bytes: &[u8]) -> Result<(), PatchError> {
+        self.0.write_all(bytes).map_err(PatchError::Scratch)
     }
 
     fn same(&mut self, bytes: &[u8]) -> Result<(), PatchError> {
         self.after(bytes)
+    }
+
+    fn end(&mut self) -> Result<(), PatchError> {
+        self.0.flush().map_err(PatchError::Scratch)
     }
 }
 
@@ -366,7 +333,7 @@ fn walk(
             place += n as u64;
         }
     }
-    Ok(())
+    tape.end()
 }
 
 /// Bytes of a base that the models look at around the one that is due.

@@ -3,15 +3,18 @@
 use afield_core::release::PathInfo;
 
 use super::bases::{Bases, Opened, Renamed, names};
+use super::codec::{self, MAX_DEPTH, RATIO, Recipe};
 use super::coder::Coder;
 use super::number::Number;
 use super::program::{Image, MAX_SEGMENTS};
 use super::{PatchError, Source};
 
 /// At most this many copies: they are held in memory.
-pub const MAX_OPS: usize = 200_000;
+pub const MAX_OPS: usize = 300_000;
 /// At most this many compressed files are opened.
 const MAX_OPENED: usize = 20_000;
+/// At most this many ways to compress.
+const MAX_RECIPES: u64 = 4096;
 
 /// New bytes, then a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,15 +29,13 @@ pub struct Op {
     pub exact: bool,
 }
 
-/// Plain bytes of the target, then the content of something that the host compresses.
+/// Bytes that the operations make, then a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Section {
-    /// Bytes as they are.
     pub plain: u64,
-    /// Length of the content; 0 only in the last section.
-    pub raw: u64,
-    /// How it is compressed, see [`super::gzip`].
-    pub method: u64,
+    /// 0: what was begun last is complete, in the end the target itself. Else what follows is the content of
+    /// something that is compressed with this recipe, counted from 1.
+    pub step: u64,
 }
 
 /// A hash of base `base`, the `from`-th of its names, is read as that of the target's `to`-th name.
@@ -54,6 +55,7 @@ pub struct Plan {
     pub size: u64,
     pub pairs: Vec<Pair>,
     pub opened: Vec<Opened>,
+    pub recipes: Vec<Recipe>,
     pub sections: Vec<Section>,
     pub ops: Vec<Op>,
     pub images: Vec<Image>,
@@ -120,12 +122,23 @@ impl Plan {
         c: &mut impl Coder,
         lengths: &mut Number,
     ) -> Result<(), PatchError> {
-        resize(c, lengths, &mut self.sections, MAX_OPENED)?;
-        let (mut plain, mut raw, mut method) = (Number::new(), Number::new(), Number::new());
+        let n = lengths.code(c, self.recipes.len() as u64)?;
+        if n > MAX_RECIPES {
+            return Err(PatchError::TooLarge("it has too many parts"));
+        }
+        let mut numbers = Number::new();
+        for k in 0..n as usize {
+            let recipe = Recipe::code(self.recipes.get(k).copied(), c, &mut numbers)?;
+            match self.recipes.get_mut(k) {
+                Some(known) => *known = recipe,
+                None => self.recipes.push(recipe),
+            }
+        }
+        resize(c, lengths, &mut self.sections, 2 * MAX_OPENED)?;
+        let (mut plain, mut step) = (Number::new(), Number::new());
         for section in &mut self.sections {
             section.plain = plain.code(c, section.plain)?;
-            section.raw = raw.code(c, section.raw)?;
-            section.method = method.code(c, section.method)?;
+            section.step = step.code(c, section.step)?;
         }
         Ok(())
     }
@@ -153,18 +166,7 @@ impl Plan {
         if self.size != info.nar_size {
             return Err(PatchError::Size { signed: info.nar_size, found: self.size });
         }
-        // What is opened can be larger than what is packed; deflate packs 1032 to 1 at best.
-        let most = self.size.saturating_mul(1033);
-        let mut left = 0_u64;
-        for (k, section) in self.sections.iter().enumerate() {
-            if section.raw == 0 && k + 1 < self.sections.len() {
-                return Err(PatchError::Looping);
-            }
-            if section.raw > super::gzip::MAX_RAW {
-                return Err(PatchError::TooLarge("it opens a file that is too large"));
-            }
-            left = sum(sum(left, section.plain, most)?, section.raw, most)?;
-        }
+        let left = self.made()?;
         let mut made = 0_u64;
         for op in &self.ops {
             if op.fresh == 0 && op.copy == 0 {
@@ -182,11 +184,68 @@ impl Plan {
         Ok(())
     }
 
+    /// How many bytes the sections say the operations make. What is opened can be larger than what is packed.
+    fn made(&self) -> Result<u64, PatchError> {
+        let most = self.size.saturating_mul(RATIO);
+        self.sections.iter().try_fold(0, |made, section| sum(made, section.plain, most))
+    }
+
+    /// For each section that begins something, how many bytes of it the operations make, and the most memory that
+    /// compressors take at once.
+    pub fn contents(&self) -> Result<(Vec<u64>, u64), PatchError> {
+        let unbalanced = PatchError::Corrupt("it ends what was not begun");
+        let mut contents = vec![0; self.sections.len()];
+        let (mut begun, mut ended): (Vec<(usize, u64)>, _) = (Vec::new(), false);
+        // Backwards, so that a content is known when its beginning comes.
+        let mut after = 0_u64;
+        for (k, section) in self.sections.iter().enumerate().rev() {
+            if section.step == 0 {
+                begun.push((k, after));
+            } else {
+                let (_, end) = begun.pop().ok_or(PatchError::Corrupt("it begins too much"))?;
+                contents[k] = after - end;
+                if contents[k] == 0 {
+                    return Err(PatchError::Looping);
+                }
+                ended |= begun.is_empty();
+            }
+            after = after.saturating_add(section.plain);
+        }
+        if begun.len() != 1 || ended {
+            return Err(unbalanced);
+        }
+        let most = self.memory(&contents)?;
+        Ok((contents, most))
+    }
+
+    fn memory(&self, contents: &[u64]) -> Result<u64, PatchError> {
+        let (mut begun, mut now, mut most) = (Vec::new(), 0_u64, 0);
+        for (section, content) in self.sections.iter().zip(contents) {
+            if let Some(k) = section.step.checked_sub(1) {
+                let recipe = self.recipes.get(usize::try_from(k).unwrap_or(usize::MAX));
+                let recipe = recipe.ok_or(PatchError::Corrupt("a recipe that does not exist"))?;
+                let takes = recipe.memory(*content);
+                begun.push(takes);
+                if begun.len() > MAX_DEPTH {
+                    return Err(PatchError::TooLarge("it compresses what is compressed too often"));
+                }
+                now = now.saturating_add(takes);
+                most = most.max(now);
+            } else {
+                now -= begun.pop().unwrap_or(0);
+            }
+        }
+        if most > codec::MEMORY {
+            return Err(PatchError::TooLarge("it compresses with more memory than there is"));
+        }
+        Ok(most)
+    }
+
     /// Limits on what is opened, checked before anything is.
     pub fn check_opened(&self, bases: &Bases) -> Result<(), PatchError> {
         let mut raw = 0;
         for opened in &self.opened {
-            if opened.raw > opened.packed.saturating_mul(1033) {
+            if opened.raw > opened.packed.saturating_mul(RATIO) {
                 return Err(PatchError::Bomb);
             }
             raw = sum(raw, opened.raw, bases.len().saturating_mul(32))?;

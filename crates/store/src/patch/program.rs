@@ -131,7 +131,7 @@ impl Foresight {
             });
         }
         programs.sort_by_key(|p| p.base);
-        let copies = if programs.is_empty() { Vec::new() } else { moves(plan) };
+        let copies = moves(plan, &programs);
         Ok(Self { programs, copies })
     }
 
@@ -235,11 +235,16 @@ impl Foresight {
 
 /// Where copies start in the bases and among what the operations make, by the former. A short copy inside a
 /// long one says nothing about where its surroundings went.
-fn moves(plan: &Plan) -> Vec<(u64, u64)> {
+fn moves(plan: &Plan, programs: &[Program]) -> Vec<(u64, u64)> {
     let mut at = 0;
     let mut all = Vec::new();
+    // Copies out of anything else are never asked for.
+    let asked = |from: u64| {
+        let k = programs.partition_point(|p| p.base <= from).checked_sub(1);
+        k.is_some_and(|k| from - programs[k].base < programs[k].len)
+    };
     for op in &plan.ops {
-        if op.copy > 0 {
+        if op.copy > 0 && asked(op.from) {
             all.push((op.from, op.copy, at + op.fresh));
         }
         at += op.fresh + op.copy;

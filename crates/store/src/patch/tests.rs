@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use afield_core::ids::NarHash;
 use afield_core::release::PathInfo;
 
 use super::bases::Opened;
+use super::codec::Recipe;
 use super::coder::{Decoder, Encoder};
 use super::number::Number;
 use super::plan::{Op, Pair, Plan, Section};
@@ -35,9 +37,13 @@ fn info(name: &str, nar: &[u8]) -> PathInfo {
 
 impl Case {
     fn new() -> Self {
+        Self::of(&[b'x'; 3000])
+    }
+
+    fn of(base: &[u8]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("base");
-        fs::write(&root, vec![b'x'; 3000]).unwrap();
+        fs::write(&root, base).unwrap();
         let mut nar = Vec::new();
         std::io::Read::read_to_end(&mut archive(&root).unwrap(), &mut nar).unwrap();
         Self { base: info("base", &nar), target: info("target", &vec![0; SIZE as usize]), dir }
@@ -53,7 +59,9 @@ impl Case {
             return e;
         }
         let (mut patch, _) = coder.finish().unwrap();
-        patch.extend([0x5A; 64]);
+        if plan.ops.iter().any(|op| op.fresh > 0) {
+            patch.extend([0x5A; 64]);
+        }
         let mut out = Vec::new();
         let scratch: &Path = self.dir.path();
         let found = apply(patch.as_slice(), &self.target, &bases, scratch, &mut out);
@@ -82,10 +90,100 @@ fn looping_patch() {
     let case = Case::new();
     let found = case.lie(plan(&[(0, 500, 0), (0, 0, 0), (0, 500, 0)]));
     assert!(matches!(found, PatchError::Looping), "{found:?}");
-    let mut sections = plan(&[(0, 1000, 0)]);
-    sections.sections = vec![Section::default(); 1000];
-    let found = case.lie(sections);
+    // Contents without content.
+    let mut empty = plan(&[(0, 1000, 0)]);
+    empty.recipes = vec![gzip()];
+    let (begin, end) = (Section { plain: 0, step: 1 }, Section::default());
+    empty.sections = [[begin, end]; 1000].into_iter().flatten().chain(empty.sections).collect();
+    let found = case.lie(empty);
     assert!(matches!(found, PatchError::Looping), "{found:?}");
+}
+
+#[test]
+fn sections_that_do_not_fit_together() {
+    let case = Case::new();
+    let section = |plain, step| Section { plain, step };
+    for sections in [
+        vec![],
+        vec![section(1000, 1)],
+        vec![section(500, 0), section(500, 0)],
+        vec![section(400, 1), section(600, 0)],
+        vec![section(400, 0), section(400, 1), section(200, 0)],
+        vec![section(400, 2), section(400, 0), section(200, 0)],
+        vec![section(400, u64::MAX), section(400, 0), section(200, 0)],
+        vec![Section::default(); 1000],
+    ] {
+        let mut bad = plan(&[(0, 1000, 0)]);
+        bad.recipes = vec![gzip()];
+        bad.sections = sections.clone();
+        let found = case.lie(bad);
+        assert!(matches!(found, PatchError::Corrupt(_)), "{sections:?}: {found:?}");
+    }
+    // Deeper than anything is packed.
+    let mut deep = plan(&[(0, 1000, 0)]);
+    deep.recipes = vec![gzip()];
+    deep.sections = vec![section(100, 1); 9];
+    deep.sections.push(section(100, 0));
+    deep.sections.extend(vec![section(0, 0); 9]);
+    let found = case.lie(deep);
+    assert!(matches!(found, PatchError::TooLarge(_)), "{found:?}");
+}
+
+#[test]
+fn compressors_that_take_too_much_memory() {
+    let case = Case::new();
+    for (kind, fields) in [
+        // xz -9: a window of 64 MiB.
+        (1, &[9, 26, 28, 93, 0, 4, 0, 12, 0][..]),
+        // zstd -22, of a length that is not known.
+        (2, &[22, 1, 0, 0, 0]),
+    ] {
+        let mut greedy = plan(&[(0, 1000, 0)]);
+        greedy.recipes = vec![recipe(kind, fields).unwrap()];
+        greedy.sections = vec![
+            Section { plain: 10, step: 1 },
+            Section { plain: 990, step: 0 },
+            Section::default(),
+        ];
+        let found = case.lie(greedy);
+        assert!(matches!(found, PatchError::TooLarge(_)), "{fields:?}: {found:?}");
+    }
+}
+
+#[test]
+fn recipes_that_do_not_exist() {
+    let all: [(u64, &[u64]); 9] = [
+        (0, &[99]),
+        (1, &[10, 20, 28, 93, 0, 4, 0, 12, 0]),
+        (1, &[6, 63, 28, 93, 0, 4, 0, 12, 0]),
+        (1, &[6, 20, 28, 225, 0, 4, 0, 12, 0]),
+        (1, &[6, 20, 28, 93, 3, 4, 0, 12, 0]),
+        (1, &[6, 20, 28, 93, 0, 4, 0, 1 << 40, 0]),
+        (2, &[0, 1, 0, 0, 0]),
+        (2, &[3, 1, 0, 0, 64]),
+        (3, &[0]),
+    ];
+    for (kind, fields) in all {
+        let found = recipe(kind, fields);
+        assert!(matches!(found, Err(PatchError::Corrupt(_))), "{kind} {fields:?}: {found:?}");
+    }
+}
+
+/// A recipe as a patch tells it.
+fn recipe(kind: u64, fields: &[u64]) -> Result<Recipe, PatchError> {
+    let mut coder = Encoder::new(Vec::new());
+    let mut numbers = Number::new();
+    for n in [kind].iter().chain(fields) {
+        numbers.code(&mut coder, *n).unwrap();
+    }
+    let (mut bytes, _) = coder.finish().unwrap();
+    bytes.extend([0; 8]);
+    let mut decoder = Decoder::new(bytes.as_slice()).unwrap();
+    Recipe::code(None, &mut decoder, &mut Number::new())
+}
+
+fn gzip() -> Recipe {
+    recipe(0, &[0]).unwrap()
 }
 
 #[test]
@@ -104,8 +202,8 @@ fn oversized_patch() {
 fn patch_with_too_many_parts() {
     let mut coder = Encoder::new(Vec::new());
     let mut lengths = Number::new();
-    // Size, no hashes, no opened files, no sections, and more operations than memory.
-    for n in [SIZE, 0, 0, 0, 1 << 50] {
+    // Size, no hashes, no opened files, no recipes, no sections, and more operations than memory.
+    for n in [SIZE, 0, 0, 0, 0, 1 << 50] {
         lengths.code(&mut coder, n).unwrap();
     }
     let (bytes, _) = coder.finish().unwrap();
@@ -133,14 +231,9 @@ fn decompression_bombs() {
     }
     // A content that is larger than any compression allows.
     let mut raw = plan(&[]);
-    raw.sections[0].raw = 2_000_000;
+    raw.sections[0].plain = 2_000_000;
     let found = case.lie(raw);
     assert!(matches!(found, PatchError::Bomb), "{found:?}");
-    // A content that is too large to be held.
-    let mut raw = plan(&[]);
-    raw.sections[0].raw = 1 << 40;
-    let found = case.lie(raw);
-    assert!(matches!(found, PatchError::TooLarge(_)), "{found:?}");
     // A base that opens to more than it can.
     let mut opened = plan(&[(0, 1000, 0)]);
     opened.opened = vec![Opened { at: 0, packed: 100, raw: 1 << 50 }];
@@ -151,14 +244,46 @@ fn decompression_bombs() {
 #[test]
 fn opened_content_that_does_not_fit() {
     let case = Case::new();
-    // A thousand zeros that are said to be 900 bytes compressed: closed again they are a few.
-    let mut plan = plan(&[(0, 1000, 100)]);
-    plan.sections[0] = Section { plain: 100, raw: 900, method: 0 };
-    let found = case.lie(plan.clone());
+    // A thousand bytes x, of which 900 are said to be compressed in the target: closed again they are a few.
+    let mut small = plan(&[(0, 1000, 100)]);
+    small.recipes = vec![gzip()];
+    small.sections =
+        vec![Section { plain: 100, step: 1 }, Section { plain: 900, step: 0 }, Section::default()];
+    let found = case.lie(small);
     assert!(matches!(found, PatchError::Corrupt(_)), "{found:?}");
-    plan.sections[0].method = 99;
-    let found = case.lie(plan);
-    assert!(matches!(found, PatchError::Corrupt(_)), "{found:?}");
+    // A length that the compressor is told, and that is another one.
+    let mut other = plan(&[(0, 1000, 100)]);
+    other.recipes = vec![recipe(2, &[3, 1, 500, 0, 0]).unwrap()];
+    other.sections =
+        vec![Section { plain: 100, step: 1 }, Section { plain: 900, step: 0 }, Section::default()];
+    let found = case.lie(other);
+    assert!(matches!(found, PatchError::Compress(_)), "{found:?}");
+}
+
+#[test]
+fn bombs_in_opened_bases() {
+    // Files of a few bytes that open to 64 MB.
+    let zeros = vec![0; 64_000_000];
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 6);
+    let mut zstd = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+    for to in [&mut gz as &mut dyn Write, &mut xz, &mut zstd] {
+        to.write_all(&zeros).unwrap();
+    }
+    let packed = [gz.finish().unwrap(), xz.finish().unwrap(), zstd.finish().unwrap()];
+    for file in packed {
+        let case = Case::of(&file);
+        let opened = |raw| Opened { at: 96, packed: file.len() as u64, raw };
+        let mut said = plan(&[(1000, 0, 0)]);
+        said.opened = vec![opened(64_000_000)];
+        let found = case.lie(said);
+        assert!(matches!(found, PatchError::Bomb), "{found:?}");
+        // Said to be less than it is: no more than that is written.
+        let mut less = plan(&[(1000, 0, 0)]);
+        less.opened = vec![opened(1000)];
+        let found = case.lie(less);
+        assert!(matches!(found, PatchError::BaseChanged { .. }), "{found:?}");
+    }
 }
 
 #[test]
@@ -206,6 +331,13 @@ fn a_plan_is_read_as_it_was_written() {
     let mut wanted = plan(&[(5, 100, 7), (9, 0, 0), (0, 1 << 40, 1 << 20), (3, 8, 2)]);
     wanted.pairs = (0..40).map(|n| Pair { base: n % 3, from: n, to: 40 - n }).collect();
     wanted.opened = vec![Opened { at: 900, packed: 100, raw: 1000 }, Opened::default()];
+    let xz = [6, 20, 28, 93, 4, 1, 3, 24, 1 << 20];
+    wanted.recipes = vec![gzip(), recipe(1, &xz).unwrap(), recipe(2, &[3, 1, 77, 0, 0]).unwrap()];
+    wanted.sections = vec![
+        Section { plain: 5, step: 3 },
+        Section { plain: 1 << 40, step: 1 },
+        Section::default(),
+    ];
     wanted.images =
         vec![image(4000, &[0, 4096, -8]), image(90, &[]), image(1 << 41, &[i64::MIN + 1])];
     let mut coder = Encoder::new(Vec::new());

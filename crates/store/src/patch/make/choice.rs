@@ -100,21 +100,23 @@ impl<'t> Names<'t> {
 
 /// A path with its numbers blanked, and its last part likewise.
 fn keys(name: &Path) -> [Vec<u8>; 2] {
-    let blank = |bytes: &[u8]| {
-        let mut out: Vec<u8> = Vec::new();
-        for b in bytes {
-            match b {
-                b'0'..=b'9' if out.last() == Some(&b'#') => {}
-                b'0'..=b'9' => out.push(b'#'),
-                b => out.push(*b),
-            }
-        }
-        out
-    };
     let last = name.file_name().unwrap_or_default();
-    let mut last = blank(last.as_encoded_bytes());
+    let mut last = blanked(last.as_encoded_bytes());
     last.insert(0, b'/');
-    [blank(name.as_os_str().as_encoded_bytes()), last]
+    [blanked(name.as_os_str().as_encoded_bytes()), last]
+}
+
+/// A name with its numbers blanked.
+pub fn blanked(name: &[u8]) -> Vec<u8> {
+    let mut out: Vec<u8> = Vec::new();
+    for b in name {
+        match b {
+            b'0'..=b'9' if out.last() == Some(&b'#') => {}
+            b'0'..=b'9' => out.push(b'#'),
+            b => out.push(*b),
+        }
+    }
+    out
 }
 
 /// A package's name without its version, as Nix splits them: at the first hyphen before a digit.

@@ -1,21 +1,28 @@
 //! The operations: what is copied from where, file by file and between the files.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 
 use afield_core::ids::StorePath;
 
+use super::Deadline;
 use super::choice::Choice;
+use super::text::{Counts, Inner, Text};
 use crate::patch::bases::{Bases, Opened};
-use crate::patch::diff::diff;
+use crate::patch::codec::{MAX_DEPTH, Recipe};
+use crate::patch::diff::{Match, diff};
 use crate::patch::plan::{Op, Section};
 use crate::patch::program::{self, Image};
 use crate::patch::tree::{Cache, Entry, Tree};
-use crate::patch::{PatchError, gzip};
+use crate::patch::{PatchError, codec};
 
 /// Larger files are not compared byte by byte: a suffix array has 31 bits, and memory is finite.
 const MAX_DIFF: u64 = 512 << 20;
 /// A frame (names and symlinks between files) is compared with at most this much of a base.
 const MAX_FRAME: u64 = 16 << 20;
+/// So few bytes around something compressed are not worth a search.
+const MIN_FRAME: usize = 64;
 /// Within a copy, longer runs of the same bytes are marked as exact, for speed.
 const EXACT_RUN: usize = 1 << 15;
 
@@ -29,21 +36,28 @@ pub struct Planner<'p, 'a> {
     /// How much of the target's archive is planned.
     pub at: u64,
     pub scratch: &'p Path,
+    pub deadline: Deadline,
     pub opened: Vec<Opened>,
+    pub recipes: Vec<Recipe>,
     pub sections: Vec<Section>,
     pub closed: Vec<Closed>,
-    /// Where the present section began.
-    pub plain_from: u64,
+    /// Holds what the opened files of the target are made from.
+    pub kept: File,
+    pub kept_len: u64,
+    /// How many bytes the operations make so far, and made at the last step.
+    pub made: u64,
+    pub stepped: u64,
     pub images: Vec<Image>,
+    pub counts: Counts,
 }
 
-/// A compressed content of the target that is made from what is in it.
+/// A file of the target that is made from what is in it.
 pub struct Closed {
-    /// Where it stands in the archive, behind the file's header.
+    /// Where it stands in the archive.
     pub at: u64,
     pub len: u64,
-    /// Where the file begins.
-    pub file: u64,
+    /// Where what it is made from is kept, from and to.
+    pub made: (u64, u64),
 }
 
 impl Planner<'_, '_> {
@@ -64,7 +78,7 @@ impl Planner<'_, '_> {
         }
         let end = self.bases.start(0) + trees[0].len();
         self.frame(self.tree.len(), base, Some(end))?;
-        self.sections.push(Section { plain: self.at - self.plain_from, ..Section::default() });
+        self.step(None);
         Ok(())
     }
 
@@ -88,7 +102,7 @@ impl Planner<'_, '_> {
         let until = next.map_or(from, |n| n - end as u64);
         if middle.len() > 64 && until > from && until - from <= MAX_FRAME {
             let old = self.base(from, until - from)?;
-            self.different(middle, &old, from);
+            self.different(middle, &old, from)?;
         } else {
             self.fresh(middle.len() as u64);
         }
@@ -100,98 +114,181 @@ impl Planner<'_, '_> {
 
     /// Plans a file that no base has anything like.
     fn alone(&mut self, file: &Entry) -> Result<(), PatchError> {
-        self.at += file.len;
-        match self.open(file)? {
-            Some(open) => {
-                self.fresh((open.header + open.raw.len()) as u64);
-                self.close(file, &open);
-            }
+        match self.open(file, None)? {
+            Some((text, recipes)) => self.closed(file, &text, &recipes, None)?,
             None => self.fresh(file.len),
         }
-        Ok(())
-    }
-
-    /// Opens a compressed file of the target, if it can be made again.
-    fn open(&mut self, file: &Entry) -> Result<Option<gzip::Open>, PatchError> {
-        let start = self.target(file.at, file.len.min(16))?;
-        if !gzip::likely(&start) || file.len > gzip::MAX_RAW {
-            return Ok(None);
-        }
-        Ok(gzip::open(&self.target(file.at, file.len)?))
-    }
-
-    /// Notes that a file of the target is made from its content.
-    fn close(&mut self, file: &Entry, open: &gzip::Open) {
-        let at = file.at + open.header as u64;
-        self.sections.push(Section {
-            plain: at - self.plain_from,
-            raw: open.raw.len() as u64,
-            method: open.method,
-        });
-        self.closed.push(Closed { at, len: file.len - open.header as u64, file: file.at });
-        self.plain_from = file.at + file.len;
-    }
-
-    /// Plans an opened file of the target against one of the base, opened as well if it can be.
-    fn inside(
-        &mut self,
-        file: &Entry,
-        open: &gzip::Open,
-        from: u64,
-        len: u64,
-    ) -> Result<(), PatchError> {
         self.at += file.len;
-        let header = self.target(file.at, open.header as u64)?;
-        let packed = self.base(from, len)?;
-        if packed.starts_with(&header) {
-            self.copy(from, header.len() as u64, true);
-        } else {
-            self.fresh(header.len() as u64);
-        }
-        match gzip::inflate(&packed) {
-            Some(raw) => {
-                let opened = Opened { at: from, packed: len, raw: raw.len() as u64 };
-                let start = self.bases.len();
-                self.bases.open(&opened, self.scratch)?;
-                self.opened.push(opened);
-                let old = self.base(start, opened.raw)?;
-                self.different(&open.raw, &old, start);
-            }
-            None => self.different(&open.raw, &packed, from),
-        }
-        self.close(file, open);
         Ok(())
     }
 
+    /// Plans a file against one of a base.
     fn file(&mut self, file: &Entry, from: u64, len: u64) -> Result<(), PatchError> {
         if len == file.len && self.is_same(file, from)? {
             self.at += len;
             self.copy(from, len, true);
             return Ok(());
         }
-        if len <= gzip::MAX_RAW
-            && let Some(open) = self.open(file)?
-        {
-            return self.inside(file, &open, from, len);
-        }
-        self.at += file.len;
-        let place = self.made();
         if len > MAX_DIFF || file.len > MAX_DIFF {
+            self.at += file.len;
             self.fresh(file.len);
             return Ok(());
         }
-        let (old, new) = (self.base(from, len)?, self.target(file.at, file.len)?);
-        self.different(&new, &old, from);
-        let moved = program::segments(&old).zip(program::segments(&new));
-        if let Some(moved) = moved.and_then(|(old, new)| program::moved(&old, &new)) {
-            self.images.push(Image { base: from, len, target: place, moved });
+        if self.may_open(file)? {
+            let base = Text::open(self.base(from, len)?, MAX_DEPTH);
+            if let Some((text, recipes)) = self.open(file, Some(&base))? {
+                self.closed(file, &text, &recipes, Some((&base, from)))?;
+                self.at += file.len;
+                return Ok(());
+            }
         }
+        let (old, new) = (self.base(from, len)?, self.target(file.at, file.len)?);
+        self.image(&old, from, &new);
+        self.different(&new, &old, from)?;
+        self.at += file.len;
         Ok(())
     }
 
-    /// How many bytes the operations make so far.
-    fn made(&self) -> u64 {
-        self.ops.iter().map(|op| op.fresh + op.copy).sum()
+    /// Notes that what comes is a program made from one of the bases.
+    fn image(&mut self, old: &[u8], base: u64, new: &[u8]) {
+        let moved = program::segments(old).zip(program::segments(new));
+        if let Some(moved) = moved.and_then(|(old, new)| program::moved(&old, &new)) {
+            self.images.push(Image { base, len: old.len() as u64, target: self.made, moved });
+        }
+    }
+
+    /// Whether there may be something compressed in a file.
+    fn may_open(&mut self, file: &Entry) -> Result<bool, PatchError> {
+        if file.len > MAX_DIFF {
+            return Ok(false);
+        }
+        let start = self.target(file.at, file.len.min(0x206))?;
+        Ok(codec::likely(&start) || start.starts_with(b"07070") || start.ends_with(b"HdrS"))
+    }
+
+    /// What is compressed in a file of the target, with recipes that make it again.
+    fn open(
+        &mut self,
+        file: &Entry,
+        base: Option<&Text>,
+    ) -> Result<Option<(Text, Vec<Recipe>)>, PatchError> {
+        if !self.may_open(file)? {
+            return Ok(None);
+        }
+        let mut text = Text::open(self.target(file.at, file.len)?, MAX_DEPTH);
+        base.iter().for_each(|base| text.prune(base));
+        let recipes = text.prove(&mut self.counts);
+        Ok((!text.inner.is_empty()).then_some((text, recipes)))
+    }
+
+    /// Plans a file of the target from what is in it.
+    fn closed(
+        &mut self,
+        file: &Entry,
+        text: &Text,
+        recipes: &[Recipe],
+        base: Option<(&Text, u64)>,
+    ) -> Result<(), PatchError> {
+        let start = self.kept_len;
+        self.inside(text, &mut recipes.iter(), base)?;
+        let made = (start, self.kept_len);
+        self.closed.push(Closed { at: file.at, len: file.len, made });
+        Ok(())
+    }
+
+    /// Plans a text: what is compressed in it against what is compressed in its partner, the rest against all of
+    /// that.
+    fn inside(
+        &mut self,
+        text: &Text,
+        recipes: &mut std::slice::Iter<Recipe>,
+        base: Option<(&Text, u64)>,
+    ) -> Result<(), PatchError> {
+        let cuts: Vec<_> = text.inner.iter().map(|i| (i.at + i.header, i.at + i.len)).collect();
+        let (mut plain, mut done) = (Vec::new(), 0);
+        for (from, to) in cuts {
+            plain.extend_from_slice(&text.bytes[done..from]);
+            done = to;
+        }
+        plain.extend_from_slice(&text.bytes[done..]);
+        let old = match base {
+            Some((base, from)) => self.base(from, base.bytes.len() as u64)?,
+            None => Vec::new(),
+        };
+        let from = base.map_or(0, |(_, from)| from);
+        if text.inner.is_empty() {
+            self.image(&old, from, &plain);
+        }
+        let mut frame = Frame::new(self, &old, &plain)?;
+        let mut at = 0;
+        for inner in &text.inner {
+            let until = frame.done + inner.at + inner.header - at;
+            self.piece(&mut frame, &old, &plain, from, until)?;
+            at = inner.at + inner.len;
+            let partner = base.and_then(|(b, from)| b.like(inner).map(|i| (i, from + i.at as u64)));
+            self.inner(inner, recipes, partner)?;
+        }
+        self.piece(&mut frame, &old, &plain, from, plain.len())
+    }
+
+    /// Plans a compressed part and its end.
+    fn inner(
+        &mut self,
+        inner: &Inner,
+        recipes: &mut std::slice::Iter<Recipe>,
+        partner: Option<(&Inner, u64)>,
+    ) -> Result<(), PatchError> {
+        self.step(recipes.next().copied());
+        let base = match partner {
+            Some((old, at)) => {
+                let raw = old.text.bytes.len() as u64;
+                let opened = Opened { at, packed: old.len as u64, raw };
+                let start = self.bases.len();
+                self.bases.open(&opened, self.scratch)?;
+                self.opened.push(opened);
+                Some((&old.text, start))
+            }
+            None => None,
+        };
+        self.inside(&inner.text, recipes, base)?;
+        self.step(None);
+        Ok(())
+    }
+
+    /// Ends the present section with the start of a compressed content, or with the end of the last one.
+    fn step(&mut self, recipe: Option<Recipe>) {
+        let step = recipe.map_or(0, |recipe| {
+            let known = self.recipes.iter().position(|r| *r == recipe);
+            let k = known.unwrap_or_else(|| {
+                self.recipes.push(recipe);
+                self.recipes.len() - 1
+            });
+            k as u64 + 1
+        });
+        self.sections.push(Section { plain: self.made - self.stepped, step });
+        self.stepped = self.made;
+    }
+
+    /// Plans the plain bytes of a text up to `until`.
+    fn piece(
+        &mut self,
+        frame: &mut Frame,
+        old: &[u8],
+        plain: &[u8],
+        from: u64,
+        until: usize,
+    ) -> Result<(), PatchError> {
+        self.kept.write_all(&plain[frame.done..until]).map_err(PatchError::Scratch)?;
+        self.kept_len += (until - frame.done) as u64;
+        while let Some(m) = frame.next(until) {
+            self.fresh((m.new - frame.done) as u64);
+            frame.done = m.new + m.len;
+            let old = &old[m.old..m.old + m.len];
+            self.nearly(&plain[m.new..frame.done], old, from + m.old as u64);
+        }
+        self.fresh((until - frame.done) as u64);
+        frame.done = until;
+        Ok(())
     }
 
     fn is_same(&mut self, file: &Entry, from: u64) -> Result<bool, PatchError> {
@@ -207,14 +304,16 @@ impl Planner<'_, '_> {
     }
 
     /// Plans bytes that are like others, which stand at `from`.
-    fn different(&mut self, new: &[u8], old: &[u8], from: u64) {
+    fn different(&mut self, new: &[u8], old: &[u8], from: u64) -> Result<(), PatchError> {
         let mut done = 0;
-        for m in diff(old, new) {
+        let deadline = self.deadline;
+        for m in diff(old, new, || deadline.check())? {
             self.fresh((m.new - done) as u64);
             done = m.new + m.len;
             self.nearly(&new[m.new..done], &old[m.old..m.old + m.len], from + m.old as u64);
         }
         self.fresh((new.len() - done) as u64);
+        Ok(())
     }
 
     /// Plans a copy of which some bytes are different.
@@ -238,6 +337,7 @@ impl Planner<'_, '_> {
         if n == 0 {
             return;
         }
+        self.made += n;
         match self.ops.last_mut() {
             Some(op) if op.copy == 0 => op.fresh += n,
             _ => self.ops.push(Op { fresh: n, ..Op::default() }),
@@ -248,6 +348,7 @@ impl Planner<'_, '_> {
         if n == 0 {
             return;
         }
+        self.made += n;
         match self.ops.last_mut() {
             Some(op) if op.copy == 0 => (op.copy, op.from, op.exact) = (n, from, exact),
             Some(op) if op.from + op.copy == from && op.exact == exact => op.copy += n,
@@ -266,6 +367,43 @@ impl Planner<'_, '_> {
         let mut bytes = vec![0; n as usize];
         self.bases.read(at, &mut bytes)?;
         Ok(bytes)
+    }
+}
+
+/// How the plain bytes of a text come out of its base, piece by piece.
+struct Frame {
+    matches: std::vec::IntoIter<Match>,
+    /// What is left of a copy that goes on in the next piece.
+    rest: Option<Match>,
+    done: usize,
+}
+
+impl Frame {
+    fn new(planner: &Planner, old: &[u8], plain: &[u8]) -> Result<Self, PatchError> {
+        let deadline = planner.deadline;
+        let matches = if plain.len() <= MIN_FRAME {
+            // A few bytes of a header: what stands at the same place.
+            let len = same(plain.iter(), old.iter());
+            Vec::from_iter((len > 0).then_some(Match { new: 0, old: 0, len }))
+        } else {
+            diff(old, plain, || deadline.check())?
+        };
+        Ok(Self { matches: matches.into_iter(), rest: None, done: 0 })
+    }
+
+    /// The next copy that begins before `until`, cut off there.
+    fn next(&mut self, until: usize) -> Option<Match> {
+        let m = self.rest.take().or_else(|| self.matches.next())?;
+        if m.new >= until {
+            self.rest = Some(m);
+            return None;
+        }
+        let len = m.len.min(until - m.new);
+        if len < m.len {
+            let rest = Match { new: m.new + len, old: m.old + len, len: m.len - len };
+            self.rest = Some(rest);
+        }
+        Some(Match { len, ..m })
     }
 }
 

@@ -1,10 +1,14 @@
 //! The target, read for its patch.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
 use afield_core::ids::StorePath;
 
+use super::Deadline;
 use super::planner::Closed;
 use crate::patch::tree::{Cache, Tree};
-use crate::patch::{CHUNK, PatchError, Tape, gzip};
+use crate::patch::{CHUNK, PatchError, Tape};
 
 /// The target, read for its patch: opened where the plan opens it.
 pub struct Reading<'p> {
@@ -15,12 +19,21 @@ pub struct Reading<'p> {
     own: Vec<u8>,
     closed: std::slice::Iter<'p, Closed>,
     next: Option<&'p Closed>,
-    /// What is left of an opened content, the last byte first.
-    raw: Vec<u8>,
+    /// What the opened files are made from.
+    scratch: &'p File,
+    /// What of it is due, from and to.
+    due: (u64, u64),
+    deadline: Deadline,
 }
 
 impl<'p> Reading<'p> {
-    pub fn new(tree: &'p Tree, path: &'p StorePath, closed: &'p [Closed]) -> Self {
+    pub fn new(
+        tree: &'p Tree,
+        path: &'p StorePath,
+        closed: &'p [Closed],
+        scratch: &'p File,
+        deadline: Deadline,
+    ) -> Self {
         let mut closed = closed.iter();
         Self {
             tree,
@@ -30,7 +43,9 @@ impl<'p> Reading<'p> {
             own: vec![0; CHUNK],
             next: closed.next(),
             closed,
-            raw: Vec::new(),
+            scratch,
+            due: (0, 0),
+            deadline,
         }
     }
 
@@ -38,38 +53,28 @@ impl<'p> Reading<'p> {
         let read = self.tree.read(at, bytes, &mut self.cache);
         read.map_err(|_| PatchError::TargetChanged(self.path.clone()))
     }
-
-    /// Opens the compressed content that begins here.
-    fn open(&mut self, closed: &Closed) -> Result<(), PatchError> {
-        let mut file = vec![0; (closed.at + closed.len - closed.file) as usize];
-        self.read(closed.file, &mut file)?;
-        let raw = gzip::inflate(&file);
-        self.raw = raw.ok_or_else(|| PatchError::TargetChanged(self.path.clone()))?;
-        self.raw.reverse();
-        self.at = closed.at + closed.len;
-        Ok(())
-    }
 }
 
 impl Tape for Reading<'_> {
     fn before(&mut self, mut bytes: &mut [u8]) -> Result<(), PatchError> {
+        self.deadline.check()?;
         while !bytes.is_empty() {
             if let Some(closed) = self.next.take_if(|c| c.at == self.at) {
-                self.open(closed)?;
+                self.due = closed.made;
+                self.at = closed.at + closed.len;
                 self.next = self.closed.next();
             }
             let n;
-            if self.raw.is_empty() {
+            if self.due.0 == self.due.1 {
                 let until = self.next.as_ref().map_or(u64::MAX, |c| c.at);
                 n = (until - self.at).min(bytes.len() as u64) as usize;
                 self.read(self.at, &mut bytes[..n])?;
                 self.at += n as u64;
             } else {
-                n = self.raw.len().min(bytes.len());
-                let rest = self.raw.split_off(self.raw.len() - n);
-                for (to, from) in bytes.iter_mut().zip(rest.iter().rev()) {
-                    *to = *from;
-                }
+                n = (self.due.1 - self.due.0).min(bytes.len() as u64) as usize;
+                let read = self.scratch.read_exact_at(&mut bytes[..n], self.due.0);
+                read.map_err(PatchError::Scratch)?;
+                self.due.0 += n as u64;
             }
             bytes = &mut bytes[n..];
         }

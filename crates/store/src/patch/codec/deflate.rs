@@ -61,56 +61,96 @@ pub struct Symbol {
     pub value: u8,
 }
 
-/// Deflates a whole content.
-pub fn deflate(raw: &[u8], method: Method) -> Vec<u8> {
-    let mut matcher = Matcher::new(raw, method);
-    let mut out = Bits::default();
-    let mut block = Block::default();
-    let mut previous = MIN_MATCH - 1;
-    let mut from = 0;
-    let mut pending = false;
-    let mut at = 0;
-    while at < raw.len() {
-        let head = matcher.insert(at);
-        let (old, old_from) = (previous, from);
-        previous = MIN_MATCH - 1;
+/// Bytes that are looked at behind the one that is due.
+const AHEAD: usize = MAX_MATCH + MIN_MATCH + 1;
+/// Bytes that are kept together before the oldest ones are let go.
+const BUFFER: usize = 1 << 19;
+
+/// Deflates a content piece by piece: how it is cut makes no difference.
+pub struct Deflater {
+    matcher: Matcher,
+    out: Bits,
+    block: Block,
+    /// The match that was found for the last byte.
+    previous: usize,
+    from: usize,
+    /// Whether the last byte waits for its neighbour's match.
+    pending: bool,
+    at: usize,
+}
+
+impl Deflater {
+    pub fn new(method: Method) -> Self {
+        Self {
+            matcher: Matcher::new(method),
+            out: Bits::default(),
+            block: Block::default(),
+            previous: MIN_MATCH - 1,
+            from: 0,
+            pending: false,
+            at: 0,
+        }
+    }
+
+    /// Takes a piece, and adds to `out` what is certain.
+    pub fn write(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        self.matcher.text.extend_from_slice(piece);
+        while self.matcher.end() > self.at + AHEAD {
+            self.step();
+        }
+        self.matcher.forget(self.at);
+        self.out.take(out);
+    }
+
+    /// Adds the rest.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        while self.matcher.end() > self.at {
+            self.step();
+        }
+        if self.pending {
+            let last = self.matcher.byte(self.at - 1);
+            self.block.add(literal(last), self.at, &self.matcher.method);
+        }
+        self.block.flush(&mut self.out, self.at, true);
+        self.out.finish(out);
+    }
+
+    fn step(&mut self) {
+        let method = self.matcher.method;
+        let at = self.at;
+        let head = self.matcher.insert(at);
+        let (old, old_from) = (self.previous, self.from);
+        self.previous = MIN_MATCH - 1;
         if let Some(head) = head
             && old < method.lazy
             && at - head <= MAX_DISTANCE
         {
-            (previous, from) = matcher.longest(at, head, old, old_from);
-            if previous == MIN_MATCH && at - from > TOO_FAR {
-                previous = MIN_MATCH - 1;
+            (self.previous, self.from) = self.matcher.longest(at, head, old, old_from);
+            if self.previous == MIN_MATCH && at - self.from > TOO_FAR {
+                self.previous = MIN_MATCH - 1;
             }
         }
-        if old >= MIN_MATCH && previous <= old {
-            let full = block.add(
-                Symbol { distance: (at - 1 - old_from) as u16, value: (old - MIN_MATCH) as u8 },
-                at,
-                &method,
-            );
+        if old >= MIN_MATCH && self.previous <= old {
+            let symbol =
+                Symbol { distance: (at - 1 - old_from) as u16, value: (old - MIN_MATCH) as u8 };
+            let full = self.block.add(symbol, at, &method);
             for next in at + 1..at + old - 1 {
-                matcher.insert(next);
+                self.matcher.insert(next);
             }
-            at += old - 1;
-            pending = false;
-            previous = MIN_MATCH - 1;
+            self.at += old - 1;
+            self.pending = false;
+            self.previous = MIN_MATCH - 1;
             if full {
-                block.flush(&mut out, at, false);
+                self.block.flush(&mut self.out, self.at, false);
             }
-            continue;
+            return;
         }
-        if pending && block.add(literal(raw[at - 1]), at, &method) {
-            block.flush(&mut out, at, false);
+        if self.pending && self.block.add(literal(self.matcher.byte(at - 1)), at, &method) {
+            self.block.flush(&mut self.out, at, false);
         }
-        pending = true;
-        at += 1;
+        self.pending = true;
+        self.at += 1;
     }
-    if pending {
-        block.add(literal(raw[at - 1]), at, &method);
-    }
-    block.flush(&mut out, at, true);
-    out.finish()
 }
 
 fn literal(value: u8) -> Symbol {
@@ -118,22 +158,43 @@ fn literal(value: u8) -> Symbol {
 }
 
 /// Where three bytes stood before.
-struct Matcher<'r> {
-    raw: &'r [u8],
+struct Matcher {
+    /// The content from `base` on.
+    text: Vec<u8>,
+    base: usize,
     method: Method,
     /// Place of the last occurrence of each hash; 0 is none, so that the first byte is never found.
     head: Vec<u32>,
     before: Vec<u32>,
 }
 
-impl<'r> Matcher<'r> {
-    fn new(raw: &'r [u8], method: Method) -> Self {
-        Self { raw, method, head: vec![0; 1 << method.hash.0], before: vec![0; WINDOW] }
+impl Matcher {
+    fn new(method: Method) -> Self {
+        let head = vec![0; 1 << method.hash.0];
+        Self { text: Vec::new(), base: 0, method, head, before: vec![0; WINDOW] }
+    }
+
+    fn end(&self) -> usize {
+        self.base + self.text.len()
+    }
+
+    fn byte(&self, at: usize) -> u8 {
+        self.text[at - self.base]
+    }
+
+    /// Lets go of what is too far behind `at` to be copied.
+    fn forget(&mut self, at: usize) {
+        if self.text.len() > BUFFER {
+            let gone = at.saturating_sub(WINDOW + 1).saturating_sub(self.base);
+            self.text.drain(..gone);
+            self.base += gone;
+        }
     }
 
     /// Notes the place `at`; returns the last one with the same hash.
     fn insert(&mut self, at: usize) -> Option<usize> {
-        let three = self.raw.get(at..at + MIN_MATCH)?;
+        let at_text = at - self.base;
+        let three = self.text.get(at_text..at_text + MIN_MATCH)?;
         let (bits, shift) = self.method.hash;
         let hash = three.iter().fold(0, |h: u32, b| h << shift ^ u32::from(*b));
         let head = &mut self.head[hash as usize & ((1 << bits) - 1)];
@@ -146,7 +207,7 @@ impl<'r> Matcher<'r> {
     /// The longest match at `at` that is longer than `best`, else `best` and `from` again.
     fn longest(&self, at: usize, head: usize, best: usize, from: usize) -> (usize, usize) {
         let limit = at.saturating_sub(MAX_DISTANCE);
-        let room = self.raw.len() - at;
+        let room = self.end() - at;
         let mut chain = self.method.chain;
         if best >= self.method.good {
             chain /= 4;
@@ -154,8 +215,9 @@ impl<'r> Matcher<'r> {
         let (mut best, mut from) = (best, from);
         let mut candidate = head;
         loop {
-            let text = &self.raw[at..at + room.min(MAX_MATCH)];
-            let len = text.iter().zip(&self.raw[candidate..]).take_while(|(a, b)| a == b).count();
+            let due = &self.text[at - self.base..][..room.min(MAX_MATCH)];
+            let there = &self.text[candidate - self.base..];
+            let len = due.iter().zip(there).take_while(|(a, b)| a == b).count();
             if len > best {
                 (best, from) = (len, candidate);
                 if len >= self.method.nice.min(room) {

@@ -30,10 +30,15 @@ impl Bits {
         }
     }
 
-    /// The bytes, the last one filled up with zeros.
-    pub fn finish(mut self) -> Vec<u8> {
+    /// Moves the whole bytes to `out`.
+    pub fn take(&mut self, out: &mut Vec<u8>) {
+        out.append(&mut self.out);
+    }
+
+    /// Moves all to `out`, the last byte filled up with zeros.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
         self.put(0, (8 - self.n) % 8);
-        self.out
+        self.take(out);
     }
 }
 

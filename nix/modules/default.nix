@@ -14,12 +14,14 @@
     ./guard.nix
     ./hardware.nix
     ./hosting.nix
+    ./lan.nix
     ./live-system.nix
     ./lock.nix
     ./network.nix
     ./relay.nix
     ./shutdown.nix
     ./sshd.nix
+    ./stick.nix
     ./sudo.nix
     ./swap.nix
     ./system.nix

@@ -9,6 +9,8 @@ use afield_core::window::Window;
 use afield_store::files;
 use serde::{Deserialize, Serialize};
 
+use crate::lan;
+
 /// A configuration file has at most this many bytes.
 const MAX_CONFIG: u64 = 256 * 1024;
 
@@ -43,6 +45,9 @@ pub struct Config {
     /// A host on which nothing happens reports this often.
     #[serde(default = "default_heartbeat")]
     pub heartbeat: Span,
+    /// Help between the hosts of one site; off without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lan: Option<lan::Settings>,
     /// An activation that takes longer is ended.
     #[serde(default = "default_activation_timeout")]
     pub activation_timeout: Span,
@@ -206,7 +211,9 @@ impl Config {
             return Err(format!("hub: {hub:?} starts with neither http:// nor https://"));
         }
         let paths = [&self.root, &self.host_key, &self.trust_root, &self.state];
-        let mut paths = paths.into_iter().chain(&self.esp).chain([&self.secrets, &self.configs]);
+        let lan = self.lan.iter().flat_map(lan::Settings::paths);
+        let paths = paths.into_iter().chain(&self.esp).chain([&self.secrets, &self.configs]);
+        let mut paths = paths.map(PathBuf::as_path).chain(lan);
         if let Some(path) = paths.find(|p| !p.is_absolute()) {
             return Err(format!("{} is no absolute path", path.display()));
         }
@@ -217,6 +224,7 @@ impl Config {
                 return Err(format!("{key}: {path} is no folder of its own below /run"));
             }
         }
+        self.lan.as_ref().map_or(Ok(()), lan::Settings::check)?;
         if self.interval.as_secs() == 0 {
             return Err("interval is 0s: give the host at least 1s between two check-ins".into());
         }

@@ -17,6 +17,7 @@ use anyhow::Context as _;
 
 use crate::host::Host;
 use crate::import::{self, Bad};
+use crate::lan::Lan;
 use crate::nix::Nix;
 use crate::obtain::{self, Halt, Run, obtain};
 use crate::purse::Purse;
@@ -91,7 +92,8 @@ fn in_batches(
     let (tell, told) = channel();
     let (permit, permits) = channel();
     (0..AHEAD).try_for_each(|_| permit.send(()))?;
-    let fetcher = Fetcher { job, infos: &infos, stop: &stop };
+    let lan = Lan::of(job.host);
+    let fetcher = Fetcher { job, infos: &infos, stop: &stop, lan };
     std::thread::scope(|scope| {
         let fetching = scope.spawn(|| fetcher.run(tell, permits));
         let imported = told.iter().try_for_each(|told| match told {
@@ -152,6 +154,8 @@ struct Fetcher<'a> {
     job: &'a Job<'a>,
     infos: &'a BTreeMap<&'a StorePath, &'a PathInfo>,
     stop: &'a AtomicBool,
+    /// The other hosts of the site, if they help each other.
+    lan: Option<Lan>,
 }
 
 impl<'a> Fetcher<'a> {
@@ -190,7 +194,33 @@ impl<'a> Fetcher<'a> {
         meter: &mut dyn FnMut(u64) -> Result<(), Halt>,
     ) -> Result<(), Halt> {
         let folder = self.job.host.own("downloads");
-        runs(&folder, batch).iter().try_for_each(|run| obtain(self.job.host, &folder, run, meter))
+        let Some(lan) = &self.lan else {
+            return self.fetch_outside(&folder, batch, meter);
+        };
+        let wanted: Vec<&ObjectRef> = batch.iter().map(|item| &item.object).collect();
+        loop {
+            // What the neighbours have, or fetch, is not asked for outside.
+            let mine = lan.gather(&folder, &wanted);
+            if mine.is_empty() {
+                return Ok(());
+            }
+            let items = batch.iter().filter(|item| mine.contains(&&item.object));
+            let items: Vec<Missing> = items.cloned().collect();
+            self.fetch_outside(&folder, &items, &mut |bytes| {
+                lan.progress();
+                meter(bytes)
+            })?;
+            mine.iter().for_each(|object| lan.keep(object, &obtain::place(&folder, &object.id)));
+        }
+    }
+
+    fn fetch_outside(
+        &self,
+        folder: &Path,
+        batch: &[Missing],
+        meter: &mut dyn FnMut(u64) -> Result<(), Halt>,
+    ) -> Result<(), Halt> {
+        runs(folder, batch).iter().try_for_each(|run| obtain(self.job.host, folder, run, meter))
     }
 
     /// A patch that no source gives as it was signed is replaced by the full object; a link that is down is not the

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::source::{self, Source};
 use crate::state::State;
+use crate::stick::Stick;
 use crate::through_relay::Ways;
 
 /// It is not earlier than this: the day of the first version, or `SOURCE_DATE_EPOCH` of the build.
@@ -27,6 +28,8 @@ pub struct Host {
     pub config: Config,
     /// Where to fetch from, in order.
     pub sources: Vec<Source>,
+    /// A stick, if this run was given one; it is the source if it is for this host.
+    pub stick: Option<Stick>,
     /// The web client, also for the hub.
     pub client: ureq::Agent,
     /// Signs reports.
@@ -50,7 +53,17 @@ impl Host {
         fs::set_permissions(&dir, private)
             .with_context(|| format!("{} cannot be made private", dir.display()))?;
         let documents = AtomicU64::new(0);
-        Ok(Self { config, sources, client, key, go: false, documents })
+        Ok(Self { config, sources, stick: None, client, key, go: false, documents })
+    }
+
+    /// The same for a run from a stick: the stick is its only source, so that no byte of it costs the link anything.
+    pub fn with_stick(mut self, stick: Stick) -> Self {
+        self.sources.clear();
+        if stick.refusal(&self.config).is_none() {
+            self.sources.push(stick.source.clone());
+        }
+        self.stick = Some(stick);
+        self
     }
 
     /// What time it is, as far as it can be believed.

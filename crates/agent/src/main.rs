@@ -6,12 +6,18 @@ use std::time::Duration;
 
 use afield_agent::config::Config;
 use afield_agent::host::Host;
+use afield_agent::mount::Mounted;
 use afield_agent::reconcile::{self, Outcome};
-use afield_agent::state::Store;
-use afield_agent::{activate, boot_check, daemon, install, observe, repair, secrets, tunnel};
+use afield_agent::state::{StateError, Store};
+use afield_agent::stick::Stick;
+use afield_agent::{activate, boot_check, daemon, install, lan, observe, repair, secrets, tunnel};
 use afield_core::report::Event;
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
+
+/// A stick waits so long for a run that is under way.
+const STICK_WAITS: Duration = Duration::from_secs(3600);
 
 /// Keeps this host at the release that it is assigned, or at the last good one.
 ///
@@ -39,7 +45,20 @@ enum Command {
         /// Fetch now, also outside of the site's time windows, beyond the bytes of its day, and on a metered link.
         #[arg(long, conflicts_with = "dry_run")]
         now: bool,
+        /// Look here first: a folder with a bundle or a repository, or a bundle that is one file (docs/usb.md).
+        #[arg(long, value_name = "DIR|FILE")]
+        from: Option<PathBuf>,
     },
+    /// Mount a stick that was plugged in, check in from it, and put reports onto it; started by udev (docs/usb.md).
+    Stick {
+        /// The stick's file system, as in `/dev/sdb1`.
+        device: PathBuf,
+        /// Where it is mounted, read-only until reports are written.
+        #[arg(long, value_name = "DIR", default_value = "/run/afield/stick")]
+        mount: PathBuf,
+    },
+    /// Help other hosts of the site: find them by mDNS, and serve what is kept for them (docs/lan.md).
+    Lan,
     /// Check in for ever, with the configured pause between two check-ins.
     Run,
     /// Say what a check-in would do now, and stop.
@@ -114,10 +133,17 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
-        Command::Once { dry_run: false, now } => {
-            once(cli, &Host { go: *now, ..host(&cli.config)? })
+        Command::Once { dry_run, from, now } => {
+            let host = Host { go: *now, ..host(&cli.config)? };
+            let host = match from {
+                Some(path) => host.with_stick(Stick::open(path)?),
+                None => host,
+            };
+            if *dry_run { plan(cli, &host) } else { once(cli, &host, || Ok(())) }
         }
-        Command::Once { dry_run: true, .. } | Command::Plan => plan(cli, &host(&cli.config)?),
+        Command::Plan => plan(cli, &host(&cli.config)?),
+        Command::Stick { device, mount } => plugged_in(cli, device, mount),
+        Command::Lan => serve_lan(&Config::read(&cli.config)?),
         Command::Run => {
             daemon::run(&host(&cli.config)?);
             Ok(ExitCode::SUCCESS)
@@ -162,18 +188,58 @@ fn host(config: &Path) -> anyhow::Result<Host> {
     Host::new(Config::read(config)?)
 }
 
-fn once(cli: &Cli, host: &Host) -> anyhow::Result<ExitCode> {
+/// One check-in; if there is a stick, `writable` makes it so, and what the hub should know goes onto it.
+fn once(
+    cli: &Cli,
+    host: &Host,
+    writable: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<ExitCode> {
     let outcome = reconcile::once(host, &say())?;
+    let give = |stick: &Stick| writable().and_then(|()| stick.give(host));
+    let given = host.stick.as_ref().map(|stick| give(stick).map_err(|e| format!("{e:#}")));
     if cli.json {
-        println!("{}", to_json(&outcome)?);
+        println!("{}", to_json(&outcome, given.as_ref())?);
     } else {
         print(&outcome);
+        match &given {
+            Some(Ok(count)) => println!("{count} reports are on the stick, for the hub alone"),
+            Some(Err(why)) => println!("note: {why}"),
+            None => {}
+        }
     }
     Ok(match outcome.event {
+        _ if given.is_some_and(|g| g.is_err()) => ExitCode::from(1),
         Event::Healthy | Event::Updating { .. } => ExitCode::SUCCESS,
         Event::Refused { .. } => ExitCode::from(3),
         Event::Unhealthy | Event::RolledBack { .. } | Event::Stuck { .. } => ExitCode::from(1),
     })
+}
+
+/// A stick's visit: wait until no other run is under way, read, write, unmount.
+fn plugged_in(cli: &Cli, device: &Path, at: &Path) -> anyhow::Result<ExitCode> {
+    let host = host(&cli.config)?;
+    let mounted = Mounted::read_only(device, &host.config.inside(at))?;
+    let host = host.with_stick(Stick::open(&mounted.bundle()?)?);
+    let code = loop {
+        Store::wait(&host.config.state_dir(), STICK_WAITS)?;
+        match once(cli, &host, || mounted.writable()) {
+            // Another run was quicker to take the lock.
+            Err(e) if matches!(e.downcast_ref(), Some(StateError::Locked)) => {}
+            done => break done?,
+        }
+    };
+    mounted.done()?;
+    eprintln!("afield-agent: done; the stick can be pulled out");
+    Ok(code)
+}
+
+/// Runs for ever, as a user without rights.
+fn serve_lan(config: &Config) -> anyhow::Result<ExitCode> {
+    let settings = config.lan.as_ref();
+    let settings =
+        settings.context("there is no [lan] in the configuration, so nothing is served")?;
+    lan::run(config, settings)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says each new thing once, and progress in steps that a slow terminal can follow.
@@ -321,11 +387,13 @@ fn run_tunnel(args: &TunnelArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn to_json(outcome: &Outcome) -> anyhow::Result<String> {
+fn to_json(outcome: &Outcome, stick: Option<&Result<usize, String>>) -> anyhow::Result<String> {
     Ok(serde_json::to_string(&serde_json::json!({
         "event": outcome.event, "checks": outcome.checks, "notes": outcome.notes,
         "good": outcome.good, "reports_sent": outcome.sent.as_ref().ok(),
         "hub_error": outcome.sent.as_ref().err(), "peak_memory_kib": peak_memory(),
+        "stick_reports": stick.and_then(|s| s.as_ref().ok()),
+        "stick_error": stick.and_then(|s| s.as_ref().err()),
     }))?)
 }
 

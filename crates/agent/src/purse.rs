@@ -24,6 +24,8 @@ fn ledger(host: &Host) -> PathBuf {
 /// What the site's link allows now. A ledger that cannot be read is begun anew.
 pub fn of(host: &Host, budget: Option<Budget>, now: Timestamp) -> Allowance {
     let bytes = files::read_if_there(&ledger(host), MAX_LEDGER).ok().flatten();
+    // A stick costs the link nothing.
+    let budget = budget.filter(|_| host.stick.is_none());
     let spent = bytes.and_then(|b| serde_json::from_slice(&b).ok());
     Allowance {
         budget: budget.unwrap_or_default(),
@@ -42,20 +44,29 @@ pub struct Purse {
     began: (Timestamp, Instant),
     last: Instant,
     unsaved: u64,
+    /// Whether what comes costs nothing.
+    free: bool,
 }
 
 impl Purse {
     /// From an allowance.
     pub fn new(host: &Host, mut allowance: Allowance) -> Self {
-        allowance.spend(host.documents.swap(0, Ordering::Relaxed));
+        let documents = host.documents.swap(0, Ordering::Relaxed);
+        if host.stick.is_none() {
+            allowance.spend(documents);
+        }
         let (bucket, now) = (allowance.budget.rate.map(Bucket::new), Instant::now());
         let began = (allowance.now, now);
-        Self { allowance, path: ledger(host), bucket, began, last: now, unsaved: 0 }
+        let free = host.stick.is_some();
+        Self { allowance, path: ledger(host), bucket, began, last: now, unsaved: 0, free }
     }
 
     /// Counts bytes that came, and waits as the rate says. An error ends the fetch: the day's bytes are used, or the
     /// window has closed.
     pub fn spend(&mut self, bytes: u64) -> Result<(), Halt> {
+        if self.free {
+            return Ok(());
+        }
         // By this process's own clock: the host's may be set while it fetches.
         let since = SignedDuration::try_from(self.began.1.elapsed()).unwrap_or(SignedDuration::MAX);
         self.allowance.now = self.began.0.checked_add(since).unwrap_or(self.began.0);

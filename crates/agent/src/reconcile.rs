@@ -22,8 +22,8 @@ use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
 use crate::{
-    activate, boot_check, checks, data, fetch, gc, journal, prove, purse, reboot, repair, report,
-    roots,
+    activate, boot_check, checks, data, fetch, gc, journal, lan, prove, purse, reboot, repair,
+    report, roots,
 };
 
 mod change;
@@ -79,6 +79,7 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
         }
     }
     forget_documents(host, &run.state, verified.as_ref());
+    lan::tidy(&host.config);
 
     // 11. Report.
     run.report()

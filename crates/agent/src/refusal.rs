@@ -20,13 +20,25 @@ pub enum Refusal {
     Trust(#[from] TrustError),
     /// The metadata is another fleet's.
     #[error(
-        "the repository is of the fleet {found}, and this host belongs to {own}; check `repositories` in agent.toml"
+        "the repository is of the fleet {found}, and this host belongs to {own}; check `repositories` in agent.toml, or the stick"
     )]
     OtherFleet {
         /// Whose it is.
         found: Name,
         /// Whose the host is.
         own: Name,
+    },
+    /// A stick that was made for others.
+    #[error(
+        "{place} has nothing for this host: {what}; make one with afield bundle export --host {own}"
+    )]
+    StickForOthers {
+        /// The stick.
+        place: String,
+        /// Whom it was made for, as far as it says.
+        what: String,
+        /// This host.
+        own: HostName,
     },
     /// The assignment's signature.
     #[error("the assignment is not signed by the rollout key: {0}")]
@@ -154,6 +166,7 @@ impl Refusal {
             Self::Unreachable(_) => "unreachable",
             Self::Trust(e) => e.code(),
             Self::OtherFleet { .. } => "other-fleet",
+            Self::StickForOthers { .. } => "stick-without-this-host",
             Self::AssignmentSignature(_) => "assignment-signature",
             Self::OtherHost { .. } => "assignment-for-another-host",
             Self::OlderAssignment { .. } => "assignment-older",

@@ -97,13 +97,55 @@ pub fn enqueue(host: &Host, state: &mut State) -> anyhow::Result<()> {
         fault::point("report:queued");
     }
     state.outbox.clear();
+    let mut waiting = waiting(&folder)?;
+    if waiting.len() > MAX_QUEUE {
+        // What is on a stick may be on its way; it goes first, oldest first.
+        let carried = carried(host);
+        let surplus = waiting.len() - MAX_QUEUE;
+        let on_its_way = waiting.iter().take(surplus).take_while(|p| number(p) <= carried).count();
+        let gone = waiting.drain(..on_its_way).collect::<Vec<_>>();
+        gone.iter().try_for_each(|path| files::remove_if_there(path))?;
+    }
     // When the hub is away for long, the oldest say how it began and the newest how it is.
-    let waiting = waiting(&folder)?;
     if waiting.len() > MAX_QUEUE {
         let surplus = &waiting[MAX_QUEUE - 1..waiting.len() - 1];
         surplus.iter().try_for_each(|path| files::remove_if_there(path))?;
     }
     Ok(())
+}
+
+/// The number of a report that waits.
+fn number(path: &Path) -> u64 {
+    path.file_stem().and_then(|s| s.to_str()?.parse().ok()).unwrap_or(u64::MAX)
+}
+
+/// The newest report that was put onto a stick. It waits on, since a stick may be lost on its way to the hub.
+fn carried(host: &Host) -> u64 {
+    let text = files::read_if_there(&queue(host).join("carried"), 64).ok().flatten();
+    text.and_then(|t| String::from_utf8(t).ok()?.parse().ok()).unwrap_or_default()
+}
+
+/// Hands all that waits to `take`, oldest first, in portions that travel, and remembers that it is on its way. `take`
+/// is called at least once.
+pub fn carry(
+    host: &Host,
+    mut take: impl FnMut(Vec<Envelope>) -> anyhow::Result<()>,
+) -> anyhow::Result<usize> {
+    let (mut after, mut count) = (0, 0);
+    loop {
+        let batch = batch(host, after, BATCH)?;
+        let last = batch.last().map(|(path, _)| number(path));
+        if last.is_none() && count > 0 {
+            return Ok(count);
+        }
+        count += batch.len();
+        take(batch.into_iter().map(|(_, envelope)| envelope).collect())?;
+        let Some(last) = last else {
+            return Ok(0);
+        };
+        files::write_atomic(&queue(host).join("carried"), last.to_string().as_bytes())?;
+        after = last;
+    }
 }
 
 fn waiting(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -122,7 +164,7 @@ pub fn send(host: &Host, state: &mut State) -> anyhow::Result<usize> {
     };
     let (mut taken, mut most) = (0, BATCH);
     loop {
-        let batch = batch(host, most)?;
+        let batch = batch(host, 0, most)?;
         if batch.is_empty() {
             return Ok(taken);
         }
@@ -150,10 +192,11 @@ pub fn send(host: &Host, state: &mut State) -> anyhow::Result<usize> {
     }
 }
 
-/// The oldest reports that wait, at most `most` and about [`MAX_BATCH`] bytes.
-fn batch(host: &Host, most: usize) -> anyhow::Result<Vec<(PathBuf, Envelope)>> {
+/// The oldest reports that wait beyond number `after`, at most `most` and about [`MAX_BATCH`] bytes.
+fn batch(host: &Host, after: u64, most: usize) -> anyhow::Result<Vec<(PathBuf, Envelope)>> {
     let (mut batch, mut bytes) = (Vec::new(), 0);
-    for path in waiting(&queue(host))? {
+    fs::create_dir_all(queue(host))?;
+    for path in waiting(&queue(host))?.into_iter().filter(|p| number(p) > after) {
         let text = files::read_limited(&path, MAX_REPORT)?;
         let Ok(envelope) = Envelope::from_slice(&text) else {
             // Damaged on disk: it can never be sent.

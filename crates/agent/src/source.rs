@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use afield_store::archive::Index;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use ureq::tls::{RootCerts, TlsConfig, parse_pem};
 
 use crate::through_relay::Ways;
@@ -77,6 +79,8 @@ pub enum Source {
     },
     /// A folder: a stick, or a share.
     Folder(PathBuf),
+    /// One file that holds a repository: a bundle.
+    Archive(Arc<Index>),
 }
 
 /// Part of a file.
@@ -137,11 +141,21 @@ impl Source {
         }
     }
 
+    /// What a person names: a folder, or a bundle that is one file.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        if path.is_dir() {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        let file = open_file(path)?;
+        Ok(Self::Archive(Arc::new(Index::open(path, file)?)))
+    }
+
     /// The place, as a person would name it.
     pub fn place(&self) -> String {
         match self {
             Self::Http { base, .. } => base.clone(),
             Self::Folder(path) => path.display().to_string(),
+            Self::Archive(index) => index.path().display().to_string(),
         }
     }
 
@@ -193,7 +207,7 @@ impl Source {
     fn open(&self, name: &str, range: Range<u64>, size: u64) -> Result<Body, SourceError> {
         match self {
             Self::Folder(folder) => {
-                let mut file = File::open(folder.join(name)).map_err(|e| match e.kind() {
+                let mut file = open_inside(folder, name).map_err(|e| match e.kind() {
                     io::ErrorKind::NotFound => self.not_there(name),
                     _ => self.failed(name, &e),
                 })?;
@@ -205,6 +219,15 @@ impl Source {
                 file.seek(SeekFrom::Start(start)).map_err(|e| self.failed(name, &e))?;
                 let length = Some(length.saturating_sub(start));
                 Ok(Body { reader: Box::new(file), start, length })
+            }
+            Self::Archive(index) => {
+                let found = index.read(name, range.start).map_err(|e| self.failed(name, &e))?;
+                let (reader, length) = found.ok_or_else(|| self.not_there(name))?;
+                if length > size {
+                    return Err(self.too_long(name, size));
+                }
+                let length = Some(length.saturating_sub(range.start));
+                Ok(Body { reader: Box::new(reader), start: range.start, length })
             }
             Self::Http { base, client } => self.request(base, client, name, range, size),
         }
@@ -260,6 +283,30 @@ impl Source {
 
     fn failed(&self, name: &str, why: &dyn std::fmt::Display) -> SourceError {
         SourceError::Failed { place: self.place(), name: name.to_owned(), why: why.to_string() }
+    }
+}
+
+/// Opens a file below a folder that may be hostile: no link leads out of it, and nothing but a file is opened, since a
+/// pipe or a device would keep the agent waiting.
+fn open_inside(folder: &Path, name: &str) -> io::Result<File> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(folder, flags, Mode::empty())?;
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    only_a_file(rustix::fs::openat2(folder, name, READ, Mode::empty(), inside)?.into())
+}
+
+/// Opens a file that a person named.
+fn open_file(path: &Path) -> io::Result<File> {
+    only_a_file(rustix::fs::open(path, READ, Mode::empty())?.into())
+}
+
+const READ: OFlags =
+    OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+fn only_a_file(file: File) -> io::Result<File> {
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is no file")),
     }
 }
 

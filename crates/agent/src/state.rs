@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use afield_core::ids::ReleaseId;
 use afield_core::plan::{Attempt, Fallback, Generation};
@@ -110,6 +111,19 @@ impl Store {
         let store = Self { path: dir.join("state.json"), _lock: Some(lock) };
         let (state, note) = store.read()?;
         Ok((store, state, note))
+    }
+
+    /// Waits until no other agent works on this host.
+    pub fn wait(dir: &Path, longest: Duration) -> Result<(), StateError> {
+        let until = Instant::now() + longest;
+        loop {
+            match Self::open(dir) {
+                Err(StateError::Locked) if Instant::now() < until => {
+                    std::thread::sleep(Duration::from_secs(2));
+                }
+                other => return other.map(drop),
+            }
+        }
     }
 
     /// Reads the state without the lock, for those who only look.

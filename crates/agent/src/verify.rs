@@ -50,16 +50,20 @@ pub struct Verified {
 }
 
 /// Step 2: what each source offers, asked for one after the other, as the caller goes on.
-pub fn fetch_assignments(host: &Host) -> impl Iterator<Item = Result<Envelope, SourceError>> {
+pub fn fetch_assignments(host: &Host) -> impl Iterator<Item = Result<Envelope, Refusal>> {
     let name = assignment_name(&host.config.host);
-    host.sources.iter().map(move |source| {
-        let bytes = source.get(&name, MAX_ASSIGNMENT)?;
-        Envelope::from_slice(&bytes).map_err(|e| SourceError::Failed {
-            place: source.place(),
-            name: name.clone(),
-            why: e.to_string(),
+    let stick = host.stick.as_ref().and_then(|stick| stick.refusal(&host.config));
+    let asked = host.sources.iter().map(move |source| {
+        let bytes = source.get(&name, MAX_ASSIGNMENT).map_err(|e| match &host.stick {
+            Some(stick) => stick.explain(host, e),
+            None => e.into(),
+        })?;
+        Envelope::from_slice(&bytes).map_err(|e| {
+            let (place, name, why) = (source.place(), name.clone(), e.to_string());
+            Refusal::Unreachable(SourceError::Failed { place, name, why })
         })
-    })
+    });
+    stick.map(Err).into_iter().chain(asked)
 }
 
 /// Step 3 for all that is offered: the newest that is accepted, else the assignment that was accepted before; and why
@@ -67,7 +71,7 @@ pub fn fetch_assignments(host: &Host) -> impl Iterator<Item = Result<Envelope, S
 pub fn verify_first(
     host: &Host,
     state: &mut State,
-    offers: impl Iterator<Item = Result<Envelope, SourceError>>,
+    offers: impl Iterator<Item = Result<Envelope, Refusal>>,
     now: Timestamp,
 ) -> (Option<Verified>, Option<Refusal>) {
     let mut refusal: Option<Refusal> = None;
@@ -78,7 +82,7 @@ pub fn verify_first(
         if newest.as_ref().is_some_and(|n| counter.is_none_or(|c| c <= n.assignment.counter)) {
             continue;
         }
-        match offer.map_err(Refusal::from).and_then(|e| verify(host, state, e, now)) {
+        match offer.and_then(|e| verify(host, state, e, now)) {
             Ok(verified) => newest = Some(verified),
             // That there is nothing for this host yet is no refusal, and a lie says more than silence.
             Err(Refusal::Unreachable(SourceError::NotThere { .. })) => {}

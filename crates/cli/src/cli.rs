@@ -61,8 +61,12 @@ pub enum Command {
     Build(commands::build::BuildArgs),
     /// Build all hosts and publish one signed release
     Release(commands::release::ReleaseArgs),
+    /// Keep copies of the repository in other places
+    Repository(commands::repository::RepositoryArgs),
     /// Hand a release out, wave by wave
     Rollout(commands::rollout::RolloutArgs),
+    /// Carry a release to hosts by hand, and bring back what they report
+    Bundle(commands::bundle::BundleArgs),
     /// How the fleet stands, or one host
     Status(commands::status::StatusArgs),
     /// Make or replace the keys of trust

@@ -54,6 +54,14 @@ impl Failure {
         Self { kind: Kind::Refused, error: anyhow::Error::msg(message.into()), hint: None }
     }
 
+    /// What went wrong and what may be done, in one line, for a command that goes on all the same.
+    pub fn text(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{:#}; {hint}", self.error),
+            None => format!("{:#}", self.error),
+        }
+    }
+
     /// Adds what the person may do about it, as a full sentence or a command line.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

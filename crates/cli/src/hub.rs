@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use afield_core::bundle::Unpacked;
 use afield_core::ids::HostName;
 use afield_core::signed::Envelope;
 use afield_core::status::{FleetStatus, Followed, HostStatus, Refusal};
@@ -67,6 +68,13 @@ impl Hub {
         let body = order.to_vec()?;
         let request = self.client.post(&url).header("content-type", "application/json");
         self.answer(request.send(&body))
+    }
+
+    /// Brings what a host put onto a stick.
+    pub fn package(&self, sealed: &[u8]) -> Result<Unpacked, Failure> {
+        let url = format!("{}/v1/packages", self.base);
+        let request = self.client.post(&url).header("content-type", "application/age");
+        self.answer(request.send(sealed))
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {

@@ -4,6 +4,7 @@
 //! prints through [`output::Output`], and ends in an [`exit::Outcome`] or an [`exit::Failure`], which [`exit::finish`]
 //! alone turns into words and an exit code.
 
+pub mod bundle;
 pub mod changes;
 pub mod cli;
 pub mod commands;

@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod assignment;
 pub mod budget;
+pub mod bundle;
 pub mod certificate;
 pub mod delivery;
 pub mod deploy_hook;

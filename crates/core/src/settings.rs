@@ -76,6 +76,9 @@ pub struct Build {
 pub struct Repository {
     /// The folder to write; relative to the fleet folder.
     pub path: String,
+    /// Copies of it: folders, or `s3://bucket/folder`. `afield release` brings them up to date.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
 }
 
 /// `[hub]`.

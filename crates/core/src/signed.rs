@@ -116,6 +116,13 @@ impl SecretKey {
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
+
+    /// The same key, to open what was sealed to its public half.
+    #[cfg(feature = "secrets")]
+    pub fn identity(&self) -> crate::secrets::age::Identity {
+        let key = crate::secrets::hostkey::HostPrivate::from_seed(self.0.as_bytes());
+        crate::secrets::age::Identity::Ssh(key)
+    }
 }
 
 impl fmt::Debug for SecretKey {

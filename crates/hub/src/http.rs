@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use afield_core::bundle::Unpacked;
 use afield_core::signed::{Envelope, MAX_ENVELOPE, OpenError};
 use afield_core::status::{FleetStatus, Followed, HostStatus, Refusal, Taken};
 use axum::extract::{DefaultBodyLimit, FromRequest as _, Path, Request, State};
@@ -129,7 +130,8 @@ pub fn operators(hub: Arc<Hub>) -> Router {
         .route("/healthz", get(healthz))
         .route("/v1/status", get(status))
         .route("/v1/status/{host}", get(host_status))
-        .route("/v1/orders", post(orders));
+        .route("/v1/orders", post(orders))
+        .route("/v1/packages", post(packages));
     finish(router, hub)
 }
 
@@ -148,6 +150,14 @@ async fn orders(
 ) -> Result<Json<Followed>, Rejection> {
     let envelope: Envelope = read(request, "a signed order").await?;
     hub.take_order(&envelope).await.map(Json)
+}
+
+async fn packages(
+    State(hub): State<Arc<Hub>>,
+    request: Request,
+) -> Result<Json<Unpacked>, Rejection> {
+    let sealed = body(request).await?;
+    hub.take_package(&sealed).await.map(Json)
 }
 
 async fn status(State(hub): State<Arc<Hub>>) -> Json<FleetStatus> {
@@ -193,6 +203,14 @@ async fn nothing_here() -> Rejection {
 }
 
 async fn read<T: DeserializeOwned>(request: Request, what: &str) -> Result<T, Rejection> {
+    let bytes = body(request).await?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        let error = format!("this is not {what}: {e}");
+        Rejection::new(Kind::Malformed, error, "send JSON as this version of the hub knows it")
+    })
+}
+
+async fn body(request: Request) -> Result<Bytes, Rejection> {
     let too_long = || {
         let error = format!("the body is longer than {MAX_BODY} bytes");
         Rejection::new(Kind::TooLong, error, "send it in smaller pieces")
@@ -207,12 +225,8 @@ async fn read<T: DeserializeOwned>(request: Request, what: &str) -> Result<T, Re
         let error = format!("the body did not come within {} s", BODY_TIME.as_secs());
         Rejection::new(Kind::TooSlow, error, "send it in smaller pieces")
     })?;
-    let bytes = body.map_err(|e| match e.status() {
+    body.map_err(|e| match e.status() {
         StatusCode::PAYLOAD_TOO_LARGE => too_long(),
         _ => Rejection::new(Kind::Malformed, e.body_text(), "send it again"),
-    })?;
-    serde_json::from_slice(&bytes).map_err(|e| {
-        let error = format!("this is not {what}: {e}");
-        Rejection::new(Kind::Malformed, error, "send JSON as this version of the hub knows it")
     })
 }

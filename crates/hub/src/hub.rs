@@ -45,7 +45,7 @@ pub struct Hub {
     pub(crate) repository: Repository,
     pub(crate) clock: Clock,
     trust_root: Arc<Vec<u8>>,
-    rollout_key: Arc<SecretKey>,
+    pub(crate) rollout_key: Arc<SecretKey>,
     pub(crate) state: Mutex<State>,
 }
 

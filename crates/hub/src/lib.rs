@@ -15,6 +15,7 @@ pub mod http;
 pub mod hub;
 pub mod log;
 mod orders;
+mod packages;
 pub mod page;
 mod reports;
 pub mod serve;

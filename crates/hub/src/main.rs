@@ -29,6 +29,7 @@ For operators (--operator-listen):
   GET  /                  the page
   GET  /v1/status[/HOST]  the same as JSON
   POST /v1/orders         a signed order, as `afield rollout` sends it
+  POST /v1/packages       what a host put onto a stick, as `afield bundle import` sends it
   GET  /healthz           200 if all is well, else 503 and the problems
 
 What it may do:

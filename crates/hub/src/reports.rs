@@ -24,8 +24,8 @@ const MAX_SHOWN: usize = 100;
 
 /// A report is looked into for its sender before it is known who signed it; nothing else is believed.
 #[derive(Deserialize)]
-struct Sender {
-    host: HostName,
+pub(crate) struct Sender {
+    pub host: HostName,
 }
 
 impl Hub {
@@ -123,7 +123,11 @@ fn open(envelope: &Envelope, host: &HostName, key: PublicKey) -> Result<Report, 
 }
 
 /// The key of a host in the newest release; for one that was not built there, in the release that it has.
-fn key_of(host: &HostName, known: &Known, memory: &Memory) -> Result<PublicKey, Rejection> {
+pub(crate) fn key_of(
+    host: &HostName,
+    known: &Known,
+    memory: &Memory,
+) -> Result<PublicKey, Rejection> {
     let newest = known.newest().map(|m| m.release);
     let assigned = memory.rollout.assigned.get(host).copied();
     let entry = |release: ReleaseId| known.manifests.get(&release)?.hosts.get(host);

@@ -8,6 +8,8 @@ pub mod host;
 pub mod machine;
 pub mod net;
 pub mod relay;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod server;
 pub mod system;
 pub mod ubuntu;

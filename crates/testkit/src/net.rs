@@ -76,6 +76,24 @@ impl Net {
         other.run("ip", &["link", "set", &up, "up"]);
     }
 
+    /// Makes this a site's network: a bridge with 10.78.0.1, to which [`Net::join`] connects hosts.
+    pub fn site(&self) {
+        self.run("ip", &["link", "add", "site", "type", "bridge"]);
+        self.run("ip", &["addr", "add", "10.78.0.1/24", "dev", "site"]);
+        self.run("ip", &["link", "set", "site", "up"]);
+    }
+
+    /// Connects `host` to this site, interface `lan` with 10.78.0.n (2 to 250).
+    pub fn join(&self, n: u8, host: &Net) {
+        let (here, there) = (self.holder.id().to_string(), host.holder.id().to_string());
+        let port = format!("port{n}");
+        let words = format!("link add {port} netns {here} type veth peer name lan netns {there}");
+        self.run("ip", &words.split(' ').collect::<Vec<_>>());
+        self.run("ip", &["link", "set", &port, "master", "site", "up"]);
+        host.run("ip", &["addr", "add", &format!("10.78.0.{n}/24"), "dev", "lan"]);
+        host.run("ip", &["link", "set", "lan", "up", "multicast", "on"]);
+    }
+
     /// Makes 10.77.n.`last` a black hole as seen from here: what is sent there is swallowed without a word.
     pub fn black_hole(&self, n: u8, last: u8) {
         self.swallow_to(&format!("10.77.{n}.{last}"), &format!("cable{n}"));

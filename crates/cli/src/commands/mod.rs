@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod build;
+pub mod bundle;
 pub mod cert;
 pub mod check;
 pub mod completions;
@@ -14,6 +15,7 @@ pub mod init;
 pub mod keys;
 pub mod relay;
 pub mod release;
+pub mod repository;
 pub mod rollout;
 pub mod secrets;
 pub mod show;
@@ -33,6 +35,7 @@ pub fn run(command: Command, context: &mut Context) -> CommandResult {
         Command::Host(args) => host::run(&args, context),
         Command::User(args) => user::run(&args, context),
         Command::Build(args) => build::run(&args, context),
+        Command::Bundle(args) => bundle::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Explain(args) => explain::run(&args, context),
         Command::Show(args) => show::run(&args, context),
@@ -50,6 +53,7 @@ pub fn run(command: Command, context: &mut Context) -> CommandResult {
         Command::Status(args) => status::run(&args, context),
         Command::Keys(args) => keys::run(&args, context),
         Command::Release(args) => release::run(&args, context),
+        Command::Repository(args) => repository::run(&args, context),
         Command::Secrets(args) => secrets::run(args, context),
         Command::Completions(args) => completions::run(&args, context),
     }

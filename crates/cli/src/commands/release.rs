@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::build::{Built, FailedHost, build_all, failed_hosts, print_failed};
+use super::repository;
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure, Outcome};
 use crate::fleet::{self, Declared, Project};
@@ -88,7 +89,23 @@ pub fn run(args: &ReleaseArgs, context: &mut Context) -> CommandResult {
         true => context.out.value(&report)?,
         false => print(&report, context)?,
     }
+    mirror(args, &project, context)?;
     Ok(Outcome::Done)
+}
+
+/// Brings the mirrors up to date with what was published.
+fn mirror(args: &ReleaseArgs, project: &Project, context: &mut Context) -> Result<(), Failure> {
+    let mirrors = &project.settings.repository.mirrors;
+    if args.dry_run || mirrors.is_empty() {
+        return Ok(());
+    }
+    let synced = repository::sync(project, mirrors, false).map_err(|e| {
+        e.hint("the release is published; bring the mirrors to it: afield repository sync")
+    })?;
+    match context.out.json() {
+        true => Ok(()),
+        false => repository::tell(&synced, context),
+    }
 }
 
 /// Signs what is published anew.
@@ -115,6 +132,7 @@ fn refresh(
         let line = format!("the releases up to {newest} {done} signed anew, valid until {expires}");
         context.out.line(&line)?;
     }
+    mirror(args, project, context)?;
     Ok(Outcome::Done)
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod lies;
+mod packages;
 mod page;
 mod program;
 mod rebuilt;

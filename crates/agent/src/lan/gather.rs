@@ -1,0 +1,179 @@
+//! Before outside is asked: what peers have, and who fetches the rest.
+//!
+//! Nobody is elected. A host says what it is about to fetch, looks whether another says the same, and of two the one
+//! with the lower name goes on; the other waits. Both said it before they looked, so one of them at least sees the
+//! other. Waiting in vain is bounded for the whole run, so that hosts that lie, die or lose their link delay an update and never
+//! stop it.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use afield_core::release::ObjectRef;
+use afield_store::files;
+
+use super::peers::Peer;
+use super::{Fetching, Settings, Shelf, is_local};
+use crate::config::Config;
+use crate::host::Host;
+
+/// The file of peers has at most this many bytes.
+const MAX_PEERS: u64 = 64 * 1024;
+/// No more peers are asked.
+const MOST: usize = 32;
+/// Pause between two looks at what others fetch.
+const LOOK: Duration = Duration::from_secs(1);
+/// Smaller objects are not worth a wait; they are fetched by everyone.
+const WORTH: u64 = 16 * 1024;
+
+/// The other hosts of the site, for one run.
+pub struct Lan {
+    me: String,
+    shelf: Shelf,
+    peers: Vec<Peer>,
+    /// How long a run waits in vain.
+    wait: Duration,
+    run: Mutex<Run>,
+}
+
+/// What changes in a run.
+struct Run {
+    /// How long it may still wait in vain.
+    patience: Duration,
+    /// When it last said that the fetch goes on.
+    touched: Option<Instant>,
+    /// What it says that it fetches.
+    mine: Fetching,
+}
+
+impl std::fmt::Debug for Lan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Lan of {} peers", self.peers.len())
+    }
+}
+
+impl Lan {
+    /// The peers of a host, if its configuration wants any. A shelf that cannot be used is no reason to stop. A run from
+    /// a stick waits for nobody, and leaves what it brings to the others.
+    pub fn of(host: &Host) -> Option<Self> {
+        let settings = host.config.lan.as_ref()?;
+        let waits = host.stick.is_none();
+        let wait = if waits { settings.wait.duration() } else { Duration::ZERO };
+        match Self::new(&host.config, settings, wait) {
+            Ok(lan) => Some(lan),
+            Err(e) => {
+                eprintln!("afield-agent: no help from the LAN: {}: {e}", settings.shelf.display());
+                None
+            }
+        }
+    }
+
+    /// Whoever is written down as a peer. A file that is not there, or makes no sense, names nobody.
+    fn new(config: &Config, settings: &Settings, wait: Duration) -> std::io::Result<Self> {
+        let shelf = Shelf::new(config.inside(&settings.shelf), settings);
+        shelf.make()?;
+        let bytes = files::read_if_there(&config.inside(&settings.peers), MAX_PEERS)?;
+        let all: Vec<SocketAddr> =
+            bytes.and_then(|b| serde_json::from_slice(&b).ok()).unwrap_or_default();
+        let local = all.into_iter().filter(|a| is_local(a.ip())).take(MOST);
+        let me = config.host.to_string();
+        let peers = local.map(Peer::new).collect();
+        let mine = Fetching { host: me.clone(), ..Fetching::default() };
+        let run = Mutex::new(Run { patience: wait, touched: None, mine });
+        Ok(Self { me, shelf, peers, wait, run })
+    }
+
+    fn run(&self) -> MutexGuard<'_, Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes from peers what they have of `wanted` into `folder`, and waits for what they fetch. Returns what is to
+    /// be fetched from outside now; call it again after that, until it returns nothing.
+    pub fn gather<'a>(&self, folder: &Path, wanted: &[&'a ObjectRef]) -> Vec<&'a ObjectRef> {
+        loop {
+            let lacking = wanted.iter().filter(|o| !folder.join(o.id.hex()).exists()).count();
+            let left = self.take(folder, wanted);
+            if left.len() < lacking {
+                // What others promised comes.
+                self.run().patience = self.wait;
+            }
+            if left.is_empty() || self.run().patience.is_zero() {
+                return self.claim(left);
+            }
+            let theirs = self.theirs();
+            let is_theirs = |o: &&&ObjectRef| o.size >= WORTH && theirs.contains(&o.id.hex());
+            let free: Vec<&ObjectRef> = left.iter().filter(|o| !is_theirs(o)).copied().collect();
+            if !free.is_empty() {
+                let mine = self.claim(free);
+                let lower = self.claims().into_iter().filter(|c| c.host < self.me);
+                let theirs: BTreeSet<String> = lower.flat_map(|c| c.objects).collect();
+                let is_mine = |o: &&ObjectRef| o.size < WORTH || !theirs.contains(&o.id.hex());
+                let mine: Vec<&ObjectRef> = mine.into_iter().filter(is_mine).collect();
+                if !mine.is_empty() {
+                    return self.claim(mine);
+                }
+                self.claim(Vec::new());
+            }
+            let (began, pause) = (Instant::now(), LOOK.min(self.run().patience));
+            std::thread::sleep(pause);
+            let mut run = self.run();
+            run.patience = run.patience.saturating_sub(began.elapsed());
+        }
+    }
+
+    /// Asks each peer for each object that is not here; gives those that nobody has.
+    fn take<'a>(&self, folder: &Path, wanted: &[&'a ObjectRef]) -> Vec<&'a ObjectRef> {
+        let lacking = wanted.iter().copied().filter(|o| !folder.join(o.id.hex()).exists());
+        lacking
+            .filter(|object| {
+                let path = folder.join(object.id.hex());
+                let mut asked = self.peers.iter().filter(|p| p.is_asked());
+                let taken = asked.any(|peer| peer.take(object, &path));
+                if taken {
+                    self.keep(object, &path);
+                }
+                !taken
+            })
+            .collect()
+    }
+
+    fn claims(&self) -> Vec<Fetching> {
+        let asked = self.peers.iter().filter(|p| p.is_asked());
+        asked.filter_map(Peer::claim).filter(|claim| claim.host != self.me).collect()
+    }
+
+    fn theirs(&self) -> BTreeSet<String> {
+        self.claims().into_iter().flat_map(|claim| claim.objects).collect()
+    }
+
+    /// Says what this host fetches. Without a word others would fetch it, too; that is no reason to stop.
+    fn claim<'a>(&self, objects: Vec<&'a ObjectRef>) -> Vec<&'a ObjectRef> {
+        let mut run = self.run();
+        run.mine.objects = objects.iter().map(|o| o.id.hex()).collect();
+        let _ = self.shelf.claim(&run.mine);
+        objects
+    }
+
+    /// A proved object for others. What cannot be kept is only not helped with.
+    pub fn keep(&self, object: &ObjectRef, path: &Path) {
+        let _ = self.shelf.keep(&object.id, path);
+    }
+
+    /// Bytes came from outside.
+    pub fn progress(&self) {
+        let mut run = self.run();
+        if run.touched.is_none_or(|then| then.elapsed() > LOOK) {
+            run.touched = Some(Instant::now());
+            let _ = self.shelf.touch();
+        }
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        // Nobody waits for a run that has ended.
+        self.claim(Vec::new());
+    }
+}

@@ -104,6 +104,8 @@ pub fn observe(
         }
     });
     let good = state.good.system.as_ref();
+    let good_lost = good.is_some_and(|s| !host.config.inside(Path::new(s.as_str())).exists());
+    let good = good.filter(|_| !good_lost);
     let good = good.filter(|s| Contract::of(&host.config, s) == Some(Contract::SystemManager));
     drift.extend(
         good.into_iter().flat_map(|s| contract::system_manager::differences(&host.config, s)),
@@ -137,6 +139,7 @@ pub fn observe(
         current,
         data: attempted.or(good_data),
         good: state.good.clone(),
+        good_lost,
         attempt: state.attempt.clone(),
         activation,
         quarantined: state.quarantined.clone(),

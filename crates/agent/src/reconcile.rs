@@ -212,6 +212,9 @@ impl<'a> Run<'a> {
             self.notes.extend(observed.drift.iter().map(|d| format!("drift: {d}")));
         }
         let (current, good) = (&observed.facts.current, &self.state.good.system);
+        if observed.facts.good_lost {
+            self.notes.push("drift: the last good system is not in the store any more".to_owned());
+        }
         if self.state.attempt.is_none() && good.is_some() && current != good {
             let shown = current.as_ref().map_or("nothing", |c| c.as_str());
             self.notes.push(format!("drift: the current system is {shown}"));

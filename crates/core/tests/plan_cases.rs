@@ -36,6 +36,7 @@ fn base() -> Facts {
         current: Some(system(1)),
         data: Some(data(1)),
         good: generation(1),
+        good_lost: false,
         attempt: None,
         activation: Activation::None,
         quarantined: BTreeSet::new(),
@@ -166,6 +167,12 @@ fn what_runs_is_mended_before_the_next_release_is_here() {
         f.data = None;
     });
     check("a reboot while fetching", &away, "Back 1, data 1, prove, commit");
+    let lost = Facts { good_lost: true, current: None, default: None, ..away };
+    let steps_of_lost = plan(&lost).steps;
+    assert!(
+        matches!(steps_of_lost.first(), Some(Step::Fetch { .. })),
+        "a system that is gone keeps the next one away: {steps_of_lost:?}"
+    );
     let first_failed = with(|f| {
         f.good.release = None;
         f.quarantined.insert(ReleaseId(1));

@@ -45,6 +45,10 @@ fn settled(facts: &Facts) -> Plan {
 }
 
 fn drifted(facts: &Facts) -> bool {
+    // What is gone cannot be put back; the next release brings a system.
+    if facts.good_lost {
+        return false;
+    }
     !changes(facts, &facts.good).is_empty() || facts.default != facts.good.system
 }
 

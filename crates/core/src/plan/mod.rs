@@ -191,6 +191,9 @@ pub struct Facts {
     pub data: Option<ObjectId>,
     /// The last generation that passed its checks.
     pub good: Generation,
+    /// Its system is not in the store any more, so that nothing can be put back to it.
+    #[serde(default)]
+    pub good_lost: bool,
     /// An attempt that a run before this one left open.
     pub attempt: Option<Attempt>,
     /// What became of its activation.

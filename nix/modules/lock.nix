@@ -30,8 +30,12 @@ in
     poll_interval = number 15;
   };
 
-  # No unit that fails at each start, and no open port with nothing behind it: whoever counts on the button must know
-  # beforehand that it is not there.
-  config.warnings = lib.optional cfg.enable
-    "settings.services.server-lock: Afield has no lock page yet, so there is no button on this host. Until there is one, keep your own module for it, or lock from afar: `afield ssh ${config.settings.network.host_name} cryptsetup luksErase DEVICE`.";
+  config = lib.mkIf cfg.enable {
+    # An organisation's own module for the page counts on it; with nothing behind it, connections are refused.
+    networking.firewall.allowedTCPPorts = [ cfg.listen_port ];
+    # No unit that fails at each start: whoever counts on the button must know beforehand that it is not there.
+    warnings = [
+      "settings.services.server-lock: Afield has no lock page yet, so there is no button on this host. Until there is one, keep your own module for it, or lock from afar: `afield ssh ${config.settings.network.host_name} cryptsetup luksErase DEVICE`."
+    ];
+  };
 }

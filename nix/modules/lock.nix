@@ -1,5 +1,5 @@
 # The lock page: whoever is on site can take the data of listed servers out of reach with one button.
-# The page runs without rights: what locks is the agent.
+# Its options are read, so that existing host files evaluate; the page itself is not there yet.
 { config, lib, ... }:
 let
   inherit (lib) mkOption mkEnableOption types;
@@ -31,28 +31,11 @@ in
   };
 
   config = lib.mkIf cfg.enable {
+    # An organisation's own module for the page counts on it; with nothing behind it, connections are refused.
     networking.firewall.allowedTCPPorts = [ cfg.listen_port ];
-    environment.etc."afield/lock.json".text = builtins.toJSON {
-      inherit (cfg) armed listen_port disable_targets lock_retry_max_count verify_retry_max_count poll_interval;
-    };
-    systemd.services.afield-lock-page = {
-      description = "Lock page on the site's network";
-      wantedBy = [ "multi-user.target" ];
-      after = [ "network.target" "afield-agent.service" ];
-      restartTriggers = [ config.environment.etc."afield/lock.json".text ];
-      serviceConfig = {
-        ExecStart = "${config.afield.package}/bin/afield-agent lock-page --config /etc/afield/lock.json";
-        Restart = "always";
-        RestartSec = 5;
-        # It talks to everyone on the site, so it may do nothing itself.
-        DynamicUser = true;
-        NoNewPrivileges = true;
-        ProtectSystem = "strict";
-        ProtectHome = true;
-        PrivateDevices = true;
-        RestrictAddressFamilies = [ "AF_INET" "AF_INET6" "AF_UNIX" ];
-        SystemCallFilter = [ "@system-service" ];
-      };
-    };
+    # No unit that fails at each start: whoever counts on the button must know beforehand that it is not there.
+    warnings = [
+      "settings.services.server-lock: Afield has no lock page yet, so there is no button on this host. Until there is one, keep your own module for it, or lock from afar: `afield ssh ${config.settings.network.host_name} cryptsetup luksErase DEVICE`."
+    ];
   };
 }

@@ -64,6 +64,9 @@ in
     nix = { inherit (golden.nix) gc settings; };
   };
 
+  # Whoever counts on the lock page's button learns at build that there is none yet.
+  warnings = golden: golden ++ lib.optional config.settings.services.server-lock.enable "no lock page yet";
+
   host =
     golden:
     removeAttrs golden [
@@ -71,8 +74,12 @@ in
       "fileSystems"
     ]
     // {
-      # The order of kernel modules has no meaning.
       boot = golden.boot // {
+        # A relay gives the connection to a dead host up while visitors still come, so that the host gets its ports again.
+        kernel.sysctl = golden.boot.kernel.sysctl // lib.optionalAttrs config.settings.reverse_tunnel.relay.enable {
+          "net.ipv4.tcp_retries2" = 6;
+        };
+        # The order of kernel modules has no meaning.
         initrd = golden.boot.initrd // lib.optionalAttrs (golden.boot.initrd ? availableKernelModules) {
           availableKernelModules = lib.sort lib.lessThan golden.boot.initrd.availableKernelModules;
         };

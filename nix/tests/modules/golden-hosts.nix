@@ -25,7 +25,7 @@ let
       upgrade = case (normal.upgrade config) (differs.upgrade (read "upgrade"));
       assertions = case (normal.complaints config) {
         failed = 0;
-        warnings = lib.length (read "assertions-warnings").warnings;
+        warnings = lib.length (differs.warnings (read "assertions-warnings").warnings);
       };
       unit-order = case (order.wrong config) [ ];
     }

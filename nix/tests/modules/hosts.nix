@@ -6,7 +6,15 @@ let
     time.timeZone = "UTC";
     settings.network.host_name = "vm-prod";
   };
-  config = settings: (testing.evaluate { inherit folder; name = "vm-prod"; file = { imports = [ base ]; inherit settings; }; modules = testing.orgModules; }).config;
+  configWith = settings: extra: (testing.evaluate { inherit folder; name = "vm-prod"; file = { imports = [ base ]; inherit settings; }; modules = testing.orgModules ++ [ extra ]; }).config;
+  config = settings: configWith settings { };
+  # A host with the agent.
+  withAgent = boot: afield: configWith { hardwarePlatform = "none"; boot.mode = boot; } {
+    afield = { fleetName = "golden"; repositories = [ "https://releases.example.org" ]; } // afield;
+  };
+  stick = withAgent "none" { stick.enable = true; };
+  lan = withAgent "none" { lan.enable = true; };
+  lanElsewhere = withAgent "none" { lan.enable = true; agent.settings.lan = { port = 9000; keep-mib = 512; }; };
   plain = extra: { hardwarePlatform = "none"; boot.mode = "none"; } // extra;
   # Everything that a build would look at, and what it refuses.
   failed =
@@ -18,6 +26,12 @@ let
   case = actual: expected: { inherit actual expected; };
   platforms = lib.genAttrs (lib.attrNames (config (plain { })).settings.hardwarePlatforms) (name: fine { hardwarePlatform = name; boot.mode = "uefi"; });
   old = config { hardwarePlatform = "laptop"; boot.mode = "legacy"; system.isMbr = true; };
+  agentAlone = withAgent "none" { };
+  ports = config: {
+    tcp = lib.elem config.afield.agent.settings.lan.port config.networking.firewall.allowedTCPPorts;
+    udp = lib.elem 5353 config.networking.firewall.allowedUDPPorts;
+    told = config.afield.agent.settings.lan;
+  };
   traefik = config (plain {
     docker.enable = true;
     services.traefik = {
@@ -49,6 +63,24 @@ lib.mapAttrs' (name: lib.nameValuePair "platform-${name}") platforms
   fail2ban = fine (plain { fail2ban.enable = true; });
   fail2ban-alone = case (config (plain { fail2ban.enable = true; })).services.sshguard.enable false;
   lock-page = fine (plain { services.server-lock.enable = true; });
+  lock-page-is-not-promised = case (map (lib.hasInfix "no lock page yet") (config (plain { services.server-lock.enable = true; })).warnings) [ true ];
+  stick = case (failed stick) [ ];
+  stick-starts-its-unit = case {
+    rule = lib.hasInfix ''ENV{SYSTEMD_WANTS}+="afield-stick@%k.service"'' stick.services.udev.extraRules;
+    command = lib.hasInfix "/bin/afield-agent stick /dev/%I " stick.systemd.services."afield-stick@".serviceConfig.ExecStart;
+  } { rule = true; command = true; };
+  lan = case (failed lan) [ ];
+  lan-opens-its-port = case (ports lan) { tcp = true; udp = true; told = { port = 8472; }; };
+  # The port of agent.toml is the one that is opened, and the module's default gives way.
+  lan-on-another-port = case (ports lanElsewhere) { tcp = true; udp = true; told = { port = 9000; keep-mib = 512; }; };
+  neither-unless-wanted = case {
+    inherit (agentAlone.services.udev) extraRules;
+    units = lib.filter (lib.flip lib.hasAttr agentAlone.systemd.services) [ "afield-stick@" "afield-lan" ];
+    mdns = lib.elem 5353 agentAlone.networking.firewall.allowedUDPPorts;
+    lan = agentAlone.afield.agent.settings ? lan;
+  } { extraRules = ""; units = [ ]; mdns = false; lan = false; };
+  # GRUB starts what is proved, and what is on trial once.
+  grub-boots-what-is-proved = case (withAgent "legacy" { }).boot.loader.grub.default "saved";
   more-disks = fine (plain { crypto.mounts.img = { enable = true; device = "/dev/x"; mount_point = "/data"; device_units = [ "iscsi.service" ]; }; });
   secrets-and-configs-for-groups = fine (plain { system.secrets.allow_groups = [ "app" ]; system.secrets.old_dest_directories = [ "/opt/.secrets" ]; system.opt.allow_groups = [ "app" ]; });
   old-installation = case (failed old) [ ];

@@ -10,31 +10,41 @@ let
     afield.repositories = [ "https://releases.example.org" ];
     afield.fleetName = "golden";
   };
-  inherit
-    (lib.evalModules {
-      modules = [
-        ./stand-ins-system-manager.nix
-        ../../modules/ubuntu.nix
-        {
-          _module.args = { inherit (testing) pkgs; };
-          afield.folder = folder;
-        }
-        file
-      ];
-    })
-    config
-    ;
-  nixos = (testing.evaluate { inherit folder; name = "vm-prod"; }).config;
+  ubuntu = extra: (lib.evalModules {
+    modules = [
+      ./stand-ins-system-manager.nix
+      ../../modules/ubuntu.nix
+      {
+        _module.args = { inherit (testing) pkgs; };
+        afield.folder = folder;
+      }
+      file
+      extra
+    ];
+  }).config;
+  config = ubuntu { };
+  nixos = (testing.evaluate { inherit folder; name = "vm-prod"; modules = [ { inherit (file) afield; } ]; }).config;
+  # Without the agent, OpenSSH alone holds the tunnels.
+  agentless = {
+    ubuntu = ubuntu { afield.enable = false; };
+    nixos = (testing.evaluate { inherit folder; name = "vm-prod"; }).config;
+  };
   case = actual: expected: { inherit actual expected; };
   keys = name: config.environment.etc."ssh/authorized_keys.d/${name}".text;
-  tunnelUnits = config: lib.filterAttrs (name: _: lib.hasPrefix "afield-tunnel-" name) config.systemd.services;
+  tunnelUnits = config: lib.filterAttrs (name: _: lib.hasPrefix "afield-tunnel" name) config.systemd.services;
+  # The command names the file with relays, ports and forwards by its contents, so this compares those too.
+  held = config: lib.mapAttrs (_: unit: { inherit (unit) environment serviceConfig wantedBy after; }) (tunnelUnits config);
 in
 {
   people-as-on-nixos = case config.settings.users.users nixos.settings.users.users;
   keys-as-in-golden = case (lib.genAttrs [ "root" "bruno_dias" "dr_amal" ] keys) (
     lib.genAttrs [ "root" "bruno_dias" "dr_amal" ] (name: lib.readFile (golden + "/outputs/nix/vm-prod/authorized_keys.d/${name}"))
   );
-  tunnels-as-on-nixos = case (lib.mapAttrs (_: unit: unit.environment) (tunnelUnits config)) (lib.mapAttrs (_: unit: unit.environment) (tunnelUnits nixos));
+  # One unit of the agent holds the tunnels to all relays.
+  tunnels-in-one-unit = case (lib.attrNames (tunnelUnits config)) [ "afield-tunnel" ];
+  tunnels-as-on-nixos = case (held config) (held nixos);
+  tunnels-without-the-agent = case (lib.attrNames (tunnelUnits agentless.ubuntu)) [ "afield-tunnel-relay-bru" "afield-tunnel-relay-fra" ];
+  tunnels-without-the-agent-as-on-nixos = case (held agentless.ubuntu) (held agentless.nixos);
   agent-runs = case config.systemd.services.afield-agent.enable true;
   agent-is-configured = case (lib.getAttrs [ "host" "fleet" "repositories" ] config.afield.agent.settings) {
     host = "vm-prod";

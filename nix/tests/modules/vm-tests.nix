@@ -21,7 +21,6 @@ let
         });
         default = [ ];
       };
-      boot.initrd.systemd.services = mkOption { type = types.attrsOf (types.attrsOf types.anything); default = { }; };
       specialisation = mkOption {
         type = types.attrsOf (types.submodule { options.configuration = mkOption { type = types.deferredModule; default = { }; }; });
         default = { };

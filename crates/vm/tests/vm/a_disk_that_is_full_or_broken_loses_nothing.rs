@@ -18,8 +18,9 @@ const POINTS: &[&str] = &[
     "data:file",
     "state:activate:before",
     "activate:job-written",
-    "activation:profile-set",
+    "activation:begins",
     "activation:ran",
+    "promote:profile-set",
     "state:commit:before",
     "state:report:before",
 ];

@@ -16,7 +16,7 @@ use crate::{boot_files, programs};
 const CABLE: u8 = 1;
 
 /// Starts systemd again when it asks for a reboot (133), as a machine does. `$1` is the folder of the container, `$2` the
-/// tree, `$3` the programs; the rest are further arguments of systemd-nspawn.
+/// tree, `$3` the programs; the rest are further arguments of systemd-nspawn. Its network is its own to change.
 const MACHINE: &str = r#"
 set -u
 here=$1 tree=$2 programs=$3
@@ -32,7 +32,7 @@ mount -t overlay overlay -o "lowerdir=$tree,upperdir=$own/upper,workdir=$own/wor
 while :; do
     echo boot >> "$here/boots"
     systemd-nspawn --quiet --register=no --keep-unit --boot --directory="$here/root" --machine=machine \
-        --network-namespace-path=/proc/self/ns/net --bind-ro="$programs:/opt/afield" --console=pipe "$@"
+        --network-namespace-path=/proc/self/ns/net --capability=CAP_NET_ADMIN --bind-ro="$programs:/opt/afield" --console=pipe "$@"
     code=$?
     echo "systemd-nspawn ended with $code"
     [ "$code" = 133 ] || exit "$code"

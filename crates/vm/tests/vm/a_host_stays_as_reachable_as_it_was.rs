@@ -41,7 +41,7 @@ fn cable(bed: &Bed<Container>, state: &str) {
 fn begin(bed: &Bed<Container>) {
     bed.machine.exec("rm -f /run/in-switch /run/go /run/said");
     bed.machine.exec(
-        "systemd-run --quiet --unit=check-in --collect sh -c 'PATH=/usr/local/bin:$PATH afield-agent once --json > /run/new; mv /run/new /run/said'",
+        "systemd-run --quiet --unit=check-in --collect sh -c 'PATH=/usr/local/bin:$PATH afield-agent once --json > /run/said.part; mv /run/said.part /run/said'",
     );
 }
 

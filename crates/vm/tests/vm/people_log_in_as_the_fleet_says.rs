@@ -113,7 +113,8 @@ impl Scene {
         // Chen's key is the one in the safe here.
         let glass = scene.public("users/chen_wei");
         machine.write("/etc/ssh/authorized_keys.d/root", glass.as_bytes());
-        machine.exec("groupadd --system docker; systemctl restart ssh");
+        // sudo asks for the machine by its name, and no DNS answers here.
+        machine.exec("echo 127.0.1.1 $(hostname) >> /etc/hosts; groupadd --system docker; systemctl restart ssh");
         scene.release(data);
         scene
     }

@@ -8,6 +8,21 @@ let
   port = forward: 10000 * forward.prefix + own.remote_forward_port;
   forwards = map (forward: "${toString (port forward)}:localhost:${toString forward.forwarded_port}") (lib.attrValues own.reverse_tunnels);
 
+  # Both kinds of unit run as the same user, as much alone, and never give up.
+  confined = {
+    User = "tunnel";
+    Group = "tunnel";
+    Restart = "always";
+    RestartSec = 5;
+    # The tunnel is what saves a host that is out of memory.
+    OOMScoreAdjust = -900;
+    NoNewPrivileges = true;
+    ProtectSystem = "strict";
+    ProtectHome = true;
+    PrivateTmp = true;
+    PrivateDevices = true;
+  };
+
   unit = name: relay: {
     description = "Tunnel to the relay ${name}";
     wantedBy = [ "multi-user.target" ];
@@ -27,19 +42,8 @@ let
       IDENTITY = system.private_key;
     };
     path = [ pkgs.openssh ];
-    serviceConfig = {
+    serviceConfig = confined // {
       ExecStart = "${pkgs.writeShellScript "afield-tunnel" (lib.readFile ../scripts/tunnel.sh)}";
-      User = "tunnel";
-      Group = "tunnel";
-      Restart = "always";
-      RestartSec = 5;
-      # The tunnel is what saves a host that is out of memory.
-      OOMScoreAdjust = -900;
-      NoNewPrivileges = true;
-      ProtectSystem = "strict";
-      ProtectHome = true;
-      PrivateTmp = true;
-      PrivateDevices = true;
       RestrictAddressFamilies = [ "AF_INET" "AF_INET6" "AF_UNIX" ];
     };
   };
@@ -71,22 +75,11 @@ let
     unitConfig.StartLimitIntervalSec = 0;
     stopIfChanged = false;
     path = [ pkgs.openssh ];
-    serviceConfig = {
+    serviceConfig = confined // {
       ExecStart = "${config.afield.package}/bin/afield-agent tunnel --tunnel-config /var/lib/afield-access/tunnel.json --tunnel-config ${checked}";
-      User = "tunnel";
-      Group = "tunnel";
       StateDirectory = "afield-tunnel";
       # The agent finds the tunnels' control sockets here, to reach the hub through a relay.
       RuntimeDirectory = "afield-tunnel";
-      Restart = "always";
-      RestartSec = 5;
-      # The tunnel is what saves a host that is out of memory.
-      OOMScoreAdjust = -900;
-      NoNewPrivileges = true;
-      ProtectSystem = "strict";
-      ProtectHome = true;
-      PrivateTmp = true;
-      PrivateDevices = true;
       # Netlink tells that the network changed.
       RestrictAddressFamilies = [ "AF_INET" "AF_INET6" "AF_UNIX" "AF_NETLINK" ];
     };

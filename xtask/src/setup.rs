@@ -131,11 +131,7 @@ const MACHINES: &[Need] = &[
         why: "makes the partition that their firmware reads",
         present: || Path::new("/sbin/mkfs.vfat").is_file(),
     },
-    Need {
-        package: "mtools",
-        why: "fills that partition",
-        present: || find("mcopy").is_some(),
-    },
+    Need { package: "mtools", why: "fills that partition", present: || find("mcopy").is_some() },
     Need {
         package: "ovmf",
         why: "is their firmware",

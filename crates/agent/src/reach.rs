@@ -95,7 +95,10 @@ fn idle(host: &Host) -> bool {
     let modem = |path: &Path| text(path, "uevent").lines().any(|line| line == "DEVTYPE=wwan");
     let mut own = links.filter(|path| path.join("device").exists() && !modem(path)).peekable();
     let flags = |path: &Path| {
-        text(path, "flags").trim().strip_prefix("0x").and_then(|hex| u32::from_str_radix(hex, 16).ok())
+        text(path, "flags")
+            .trim()
+            .strip_prefix("0x")
+            .and_then(|hex| u32::from_str_radix(hex, 16).ok())
     };
     own.peek().is_some() && own.all(|path| flags(&path).is_some_and(|flags| flags & UP == 0))
 }

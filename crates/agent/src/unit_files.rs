@@ -42,7 +42,8 @@ pub fn drift(host: &Host) -> Vec<String> {
     let now = find(&host.config);
     let names = memory.files.keys().chain(now.keys()).cloned();
     let differs = |name: &String| memory.files.get(name) != now.get(name);
-    let edited = names.filter(differs).map(|name| (name.clone(), now.get(&name).cloned())).collect();
+    let edited =
+        names.filter(differs).map(|name| (name.clone(), now.get(&name).cloned())).collect();
     let told = |(name, is): (&String, &Option<String>)| {
         let how = match (memory.files.contains_key(name), is) {
             (_, None) => "is gone",
@@ -105,7 +106,9 @@ fn walk(config: &Config, folder: &Path, depth: usize, found: &mut Found) {
                 walk(config, &name, depth - 1, found);
                 continue;
             }
-            Ok(kind) if kind.is_symlink() => fs::read_link(&path).ok().map(|to| to.display().to_string()),
+            Ok(kind) if kind.is_symlink() => {
+                fs::read_link(&path).ok().map(|to| to.display().to_string())
+            }
             Ok(kind) if kind.is_file() => {
                 files::read_limited(&path, MAX_FILE).ok().map(|bytes| ObjectId::of(&bytes).hex())
             }

@@ -156,7 +156,9 @@ impl System {
     pub fn bootable(text: &str, params: &str, at_boot: &str) -> Self {
         Self::with_files(text, Contract::Honest, Kernel::None, "", |root, tools, path| {
             fs::write(root.join("kernel-params"), params).unwrap();
-            let init = format!("#!{tools}/bin/sh\nb={tools}/bin/busybox\ns={path}\n{INIT}{at_boot}\n{LAST}");
+            let init = format!(
+                "#!{tools}/bin/sh\nb={tools}/bin/busybox\ns={path}\n{INIT}{at_boot}\n{LAST}"
+            );
             executable(&root.join("init"), init.as_bytes());
         })
     }

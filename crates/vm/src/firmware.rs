@@ -57,8 +57,18 @@ fi
 
 /// What GRUB has built in.
 const GRUB_MODULES: &[&str] = &[
-    "part_gpt", "fat", "normal", "linux", "loadenv", "test", "echo", "search", "configfile",
-    "serial", "terminal", "reboot",
+    "part_gpt",
+    "fat",
+    "normal",
+    "linux",
+    "loadenv",
+    "test",
+    "echo",
+    "search",
+    "configfile",
+    "serial",
+    "terminal",
+    "reboot",
 ];
 
 /// Starts the Debian of the tree.
@@ -127,7 +137,10 @@ fn fill(image: &Image, loader: Loader, folder: &Path) {
             run(grub.args(GRUB_MODULES));
             fs::create_dir(folder.join("grub")).unwrap();
             fs::write(folder.join("grub/head.cfg"), GRUB_HEAD).unwrap();
-            let first = format!("menuentry Debian {{\nlinux /linux {}\ninitrd /initrd\n}}\n", kernel_line());
+            let first = format!(
+                "menuentry Debian {{\nlinux /linux {}\ninitrd /initrd\n}}\n",
+                kernel_line()
+            );
             fs::write(folder.join("grub/grub.cfg"), format!("{GRUB_HEAD}{first}")).unwrap();
             let env = format!("{:#<1024}", "# GRUB Environment Block\n");
             fs::write(folder.join("grub/grubenv"), env).unwrap();

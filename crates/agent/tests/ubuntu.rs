@@ -77,3 +77,25 @@ fn a_file_changed_by_hand_is_put_back() {
     assert!(said["notes"].to_string().contains("/etc/site is not that of the system"), "{said}");
     assert_eq!(bed.host.text("etc/site"), "one");
 }
+
+#[test]
+fn a_full_disk_gives_up_old_generations_and_never_the_last_good_one() {
+    let mut bed = settled();
+    let two = system("two", &[], Lie::None);
+    offer(&mut bed, &two);
+    assert_eq!(bed.host.once().0, 0);
+    // One that fails leaves no generation; what was good stays the one to keep.
+    offer(&mut bed, &system("three", &[], Lie::PassesOverFiles));
+    assert_eq!(bed.host.once().0, 1);
+    offer(&mut bed, &system("four", &[], Lie::None));
+    let (code, said) = bed.host.once_with(&[("AFIELD_FREE", "10")]);
+    assert_eq!((code, &said["event"]["code"]), (3, &"no-space".into()), "{said}");
+    assert!(said["notes"].to_string().contains("given up: generations 1\""), "{said}");
+    let generation = |n: u32| bed.host.path(PROFILE).with_file_name(format!("system-manager-{n}-link"));
+    assert!(generation(1).symlink_metadata().is_err(), "the old generation holds its system");
+    assert!(generation(2).symlink_metadata().is_ok(), "the last good one was given up");
+    assert!(bed.host.path(&two.path().as_str()[1..]).exists(), "the last good system was collected");
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(bed.host.text("etc/site"), "four");
+}

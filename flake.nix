@@ -43,7 +43,7 @@
       nixosModules = removeAttrs (modulesIn ./nix/modules) [ "ubuntu" ] // {
         default = withPackages { imports = [ ./nix/modules disko.nixosModules.disko ]; };
       };
-      systemManagerModules.default = ./nix/modules/ubuntu.nix;
+      systemManagerModules.default = withPackages ./nix/modules/ubuntu.nix;
 
       overlays.default = final: _: import ./nix/packages.nix { pkgs = final; };
       packages = each (pkgs: import ./nix/packages.nix { inherit pkgs; } // { default = self.packages.${pkgs.stdenv.hostPlatform.system}.afield; });

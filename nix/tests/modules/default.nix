@@ -43,6 +43,8 @@ in
   # For the comparison with what `afield` resolves.
   waves = import (golden + "/inputs/org-config/waves-and-staging-hosts.nix");
   resolved = import ./resolved.nix args;
+  # What the files of `nix/tests/ubuntu` must say.
+  ubuntuSystems = import ./ubuntu-system.nix args;
   inherit refusals;
   refusalWords = lib.mapAttrs (_: one: one.says) refusals;
 }

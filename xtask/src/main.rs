@@ -17,6 +17,7 @@ mod process;
 mod setup;
 mod ubuntu_systems;
 mod vm;
+mod vm_scripts;
 
 /// Tasks of the repository that are no part of the product.
 #[derive(Parser)]

@@ -58,6 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
     crate::one_source::compare(&nix, &mut count)?;
     crate::agent_config::check(&nix, &mut count)?;
     crate::ubuntu_systems::compare(&nix, &mut count)?;
+    crate::vm_scripts::parse(&nix, &mut count)?;
     scripts(&nix.root, &mut count)?;
     println!("{} passed, {} failed", count.passed, count.failed);
     ensure!(count.failed == 0, "{} Nix tests failed", count.failed);

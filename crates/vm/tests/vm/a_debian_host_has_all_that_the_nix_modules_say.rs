@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use afield_testkit::golden::{golden, private_key};
+use afield_testkit::golden::golden;
+use afield_testkit::golden_keys::private_key;
 use afield_testkit::net::wait_for;
 use afield_testkit::relay::{SshKey, SshRelay};
 use afield_vm::container::{Container, Options};

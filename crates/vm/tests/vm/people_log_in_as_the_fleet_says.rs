@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use afield_core::host_data::{Access, HostData};
-use afield_testkit::golden::{self, golden};
+use afield_testkit::golden::golden;
+use afield_testkit::golden_keys::private_key;
 use afield_testkit::host::key;
 use afield_testkit::system::{Contract, System};
 use afield_vm::bed::Bed;
@@ -140,7 +141,7 @@ impl Scene {
 
     /// A private key as a file; none for those that only a token has.
     fn private(&self, name: &str) -> Option<PathBuf> {
-        let pem = golden::private_key(name)?;
+        let pem = private_key(name)?;
         let file = self.keys.path().join(name.replace('/', "-"));
         std::fs::write(&file, pem).unwrap();
         run(Command::new("chmod").arg("600").arg(&file));

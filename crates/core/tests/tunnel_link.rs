@@ -123,6 +123,26 @@ fn the_last_good_way_is_first_and_long_alone() {
 }
 
 #[test]
+fn a_relay_that_is_slow_to_speak_is_not_asked_twice() {
+    let good = direct("192.0.2.1", 22);
+    let (mut link, round) = up();
+    link.on(Event::Ended { round, cause: Cause::Silent }, at_secs(1000), 0.5);
+    let knock = link.on(Event::Wake, link.wake_at().unwrap(), 0.5);
+    assert_eq!(tries(&knock), ["192.0.2.1:22"]);
+    let now = at_secs(1001);
+    let connected = Event::Connected { round: self::round(&knock), endpoint: good };
+    assert_eq!(link.on(connected, now, 0.0), []);
+    assert_eq!(link.wake_at(), Some(now + at_secs(10)), "it has all its time");
+
+    // The same in a round over all ways: the others wait longer.
+    let good = direct("192.0.2.2", 443);
+    let mut link = link_with(&["192.0.2.1", "192.0.2.2"], &[22, 443], false, Some(good.clone()));
+    let first = link.on(Event::Wake, MS, 0.0);
+    link.on(Event::Connected { round: self::round(&first), endpoint: good }, 51 * MS, 0.0);
+    assert_eq!(pass(&mut link, 4100 * MS), [(4051, "192.0.2.1:22".to_owned())]);
+}
+
+#[test]
 fn a_round_in_vain_says_why_and_waits() {
     let mut link = link(&["192.0.2.1", "192.0.2.2"], &[22]);
     pass(&mut link, 10_299 * MS);
@@ -472,8 +492,9 @@ fn no_order_of_events_leaves_a_link_stuck() {
             2..=5 if !open.is_empty() => {
                 let at = chance(open.len() as u64) as usize;
                 let (round, endpoint): (u64, Endpoint) = open.swap_remove(at);
-                match chance(2) {
+                match chance(3) {
                     0 => Event::Greeted { round, endpoint },
+                    1 => Event::Connected { round, endpoint },
                     _ => {
                         let full = chance(4) == 0;
                         Event::Lost { round, endpoint, why: "refused".into(), full }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use afield_core::tunnel::Endpoint;
 use afield_core::tunnel::config::Proxy;
-use afield_core::tunnel::race::Path;
+use afield_core::tunnel::race::{Path, TRY_FOR};
 
 /// A try that was given up is noticed this soon.
 const LOOK_UP: Duration = Duration::from_millis(250);
@@ -37,14 +37,15 @@ impl From<String> for Lost {
     }
 }
 
-/// Connects. The connection has no time limits left.
+/// Connects within a time, says so, and waits for first words. The connection has no time limits left.
 pub(super) fn dial(
     endpoint: &Endpoint,
     proxy: Option<&Proxy>,
     within: Duration,
     given_up: &AtomicBool,
+    connected: impl FnOnce(),
 ) -> Result<TcpStream, Lost> {
-    let one = Try { until: Instant::now() + within, within, given_up };
+    let mut one = Try { until: Instant::now() + within, within, given_up };
     let stream = match (endpoint.path, proxy) {
         (Path::Direct, _) => one.connect(&endpoint.host, endpoint.port)?,
         (Path::Proxy, None) => return Err("there is no proxy".to_owned().into()),
@@ -55,6 +56,8 @@ pub(super) fn dial(
             stream
         }
     };
+    connected();
+    one.until = Instant::now() + TRY_FOR;
     one.first_words(&stream)?;
     let ready = || {
         stream.set_read_timeout(None)?;

@@ -293,7 +293,11 @@ impl<'a> Loop<'a> {
         }
         let (tell, proxy) = (self.tell.clone(), self.config.proxy.clone());
         std::thread::spawn(move || {
-            let message = match dial(&endpoint, proxy.as_ref(), within, &given_up) {
+            let connected = || {
+                let endpoint = endpoint.clone();
+                let _ = tell.send(Message::Event(Event::Connected { round, endpoint }));
+            };
+            let message = match dial(&endpoint, proxy.as_ref(), within, &given_up, connected) {
                 // Nobody waits for it, and another try of the same way may be under way.
                 Err(_) if given_up.load(Ordering::Relaxed) => return,
                 Ok(stream) => Message::Greeted(round, endpoint, stream),

@@ -38,6 +38,8 @@ pub enum Event {
     Wake,
     /// An answer to [`Action::Resolve`]; empty if there is none.
     Resolved { name: String, addresses: Vec<IpAddr> },
+    /// A try has a connection, and waits for first words.
+    Connected { round: u64, endpoint: Endpoint },
     /// A try got an SSH server's first words.
     Greeted { round: u64, endpoint: Endpoint },
     /// A try failed. `full`: the relay is there, and sent it away since too many come at once.
@@ -153,6 +155,10 @@ impl Link {
         match event {
             Event::Wake => self.wake(now, random),
             Event::Resolved { name, addresses } => self.resolved(name, addresses, now, random),
+            Event::Connected { round, endpoint } if round == self.round => {
+                self.connected(&endpoint, now);
+                Vec::new()
+            }
             Event::Greeted { round, endpoint } if round == self.round => {
                 self.greeted(endpoint, now)
             }
@@ -165,7 +171,8 @@ impl Link {
             Event::Opened { round } if round == self.round => self.opened(now),
             Event::Ended { round, cause } if round == self.round => self.ended(cause, now, random),
             Event::NetworkChanged { stranded } => self.network_changed(stranded, now),
-            Event::Greeted { .. }
+            Event::Connected { .. }
+            | Event::Greeted { .. }
             | Event::Lost { .. }
             | Event::Opened { .. }
             | Event::Unanswered { .. }
@@ -279,6 +286,15 @@ impl Link {
         let mut actions = self.race_on(now, random);
         actions.extend(self.doubt_on(now, random));
         actions
+    }
+
+    /// A relay to which all hosts come at once is slow to speak, and another connection would make it slower.
+    fn connected(&mut self, endpoint: &Endpoint, now: Duration) {
+        if let Phase::Racing(race) | Phase::Up { doubt: Some(Doubt { race, .. }), .. } =
+            &mut self.phase
+        {
+            race.connected(endpoint, now);
+        }
     }
 
     fn tries(&mut self, now: Duration) -> Vec<Action> {

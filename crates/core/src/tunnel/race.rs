@@ -19,6 +19,8 @@ pub const TRY_FOR: Duration = Duration::from_secs(10);
 pub(super) const KNOCK_FOR: Duration = Duration::from_secs(4);
 /// The shortest knock.
 const KNOCK_AT_LEAST: Duration = Duration::from_millis(800);
+/// Head start of the way that worked last, once there is a connection.
+const HEAD_START_CONNECTED: Duration = Duration::from_secs(4);
 /// A name that is not resolved by then counts as unknown.
 const RESOLVE_FOR: Duration = Duration::from_secs(10);
 
@@ -216,6 +218,17 @@ impl Race {
         self.open.remove(endpoint);
         self.queue.retain(|queued| queued != endpoint);
         self.spent.insert(endpoint.clone(), why);
+    }
+
+    /// A way has a connection: it gets all its time for its first words.
+    pub fn connected(&mut self, endpoint: &Endpoint, now: Duration) {
+        let Some(until) = self.open.get_mut(endpoint) else {
+            return;
+        };
+        *until = now + TRY_FOR;
+        if self.last_good.as_ref() == Some(endpoint) {
+            self.next_at = self.next_at.max(now + HEAD_START_CONNECTED);
+        }
     }
 
     /// Takes up again what a winner that came to nothing had pushed aside.

@@ -1,32 +1,23 @@
 //! The spine of the agent: eleven steps from what is assigned to what is reported.
 
-use std::sync::Mutex;
-use std::time::Instant;
-
-use afield_core::delivery::worth_telling;
 use afield_core::ids::StorePath;
-use afield_core::plan::{
-    Attempt, Before, Direction, Failure, Generation, Lack, Missing, Plan, Step, plan,
-};
+use afield_core::plan::{Direction, Generation, Lack, Plan, Step, plan};
 use afield_core::report::{CheckResult, Event};
 use jiff::Timestamp;
 
 use crate::contract::Contract;
-use crate::fetch::Job;
 use crate::host::Host;
 use crate::nix::{self, Nix};
 use crate::observe::{Observed, current_system, forget_documents, observe};
-use crate::obtain::Halt;
-use crate::purse::Purse;
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{
-    activate, boot_check, checks, data, fetch, gc, journal, lan, prove, purse, reboot, repair,
-    report, roots,
-};
+use crate::{activate, data, journal, lan, repair, roots};
 
+mod attempt;
+mod bring;
 mod change;
+mod tell;
 
 /// One run plans at most this often: forward and back, each with its tries, and a look at the result.
 const MAX_ROUNDS: usize = 10;
@@ -315,248 +306,6 @@ impl<'a> Run<'a> {
         }
         Ok(Next::Step)
     }
-
-    /// Steps 6 and 7.
-    fn fetch(&mut self, missing: &[Missing], verified: &Verified) -> anyhow::Result<Next> {
-        let Verified { closure, delivery, data, .. } = verified;
-        let allowance = purse::of(self.host, data.budget.clone(), self.host.now(&self.state).time);
-        let purse = Mutex::new(Purse::new(self.host, allowance));
-        let job =
-            Job { host: self.host, nix: &self.nix, missing, closure, delivery, purse: &purse };
-        let (host, say) = (self.host, self.say);
-        let to = self.state.release_seen.unwrap_or_default();
-        let (mut left, mut told, mut last) = (0, 0, Instant::now());
-        let delivered = fetch::deliver(&job, |done, total| {
-            left = total - done;
-            say(&format!("fetching: {done} of {total} bytes"));
-            if worth_telling(done, told, total, last.elapsed()) {
-                (told, last) = (done, Instant::now());
-                let event = Event::Updating { to, done, total };
-                let now = host.now(&self.state).time;
-                if let Err(e) = tell(host, &self.store, &mut self.state, now, event) {
-                    say(&format!("{e:#}"));
-                }
-            }
-        });
-        self.notes.extend(delivered.notes);
-        match delivered.end.map_err(anyhow::Error::downcast::<Halt>) {
-            // Only now it can be looked at.
-            Ok(()) => Ok(Next::Plan),
-            // The rest of the plan is for another day.
-            Err(Ok(Halt::Paused(why))) => {
-                self.wait(why, left);
-                Ok(Next::Stop)
-            }
-            Err(Ok(halt)) => Err(halt.into_error()),
-            Err(Err(other)) => Err(other),
-        }
-    }
-
-    /// Too little room: what the host needs no more is given up once, and then it is told.
-    fn lack(
-        &mut self,
-        needed: u64,
-        free: u64,
-        verified: Option<&Verified>,
-    ) -> anyhow::Result<Next> {
-        if self.host.config.collect && !self.collected {
-            self.collected = true;
-            let more = needed.saturating_sub(free);
-            let freed = gc::make_room(self.host, &self.nix, &self.state, verified, more)?;
-            if let Some(note) = freed {
-                (self.say)(&note);
-                self.notes.push(note);
-                return Ok(Next::Plan);
-            }
-        }
-        self.refuse(&Refusal::NoSpace { needed, free });
-        Ok(Next::Step)
-    }
-
-    /// The fetch goes on with a later run.
-    fn wait(&mut self, why: String, bytes: u64) {
-        (self.say)(&why);
-        self.notes.push(format!("{why}; {bytes} bytes are to come"));
-        let to = self.state.release_seen.unwrap_or_default();
-        self.event = Some(Event::Updating { to, done: 0, total: bytes });
-    }
-
-    /// Tells the hub that an update begins, since on a bad link it takes long.
-    fn announce(&mut self, bytes: u64) -> anyhow::Result<()> {
-        let to = self.state.release_seen.unwrap_or_default();
-        let event = Event::Updating { to, done: 0, total: bytes };
-        report::note(self.host, &mut self.state, self.now, event, Vec::new(), Vec::new());
-        self.store.save(&self.state, "announce")?;
-        if let Err(e) = self.send() {
-            (self.say)(&format!("{e:#}"));
-        }
-        Ok(())
-    }
-
-    fn activate(&mut self, system: &StorePath) -> anyhow::Result<Next> {
-        let Some(attempt) = &mut self.state.attempt else {
-            anyhow::bail!("an activation without an attempt");
-        };
-        activate::forget(self.host)?;
-        attempt.activations += 1;
-        let attempt = attempt.clone();
-        self.store.save(&self.state, "activate")?;
-        (self.say)(&format!("activating {system}"));
-        // One that ended without a result was cut off: the plan says how often that is tried.
-        let ended = activate::start(self.host, &attempt, system)?;
-        Ok(if ended { Next::Step } else { Next::Plan })
-    }
-
-    /// Step 9. Evidence, not an exit status: see [`prove::look`].
-    fn prove(&mut self) -> anyhow::Result<Next> {
-        let Some(attempt) = self.state.attempt.clone() else {
-            return Ok(Next::Step);
-        };
-        let proof = prove::look(self.host, &self.state, &attempt, self.say);
-        self.checks = proof.checks;
-        self.notes.extend(proof.notes);
-        let Some(why) = proof.wrong else {
-            return Ok(Next::Step);
-        };
-        (self.say)(&why);
-        match attempt.direction {
-            Direction::Forward => self.roll_back(why, proof.log)?,
-            Direction::Back => self.stuck(why, proof.log)?,
-        };
-        Ok(Next::Plan)
-    }
-
-    /// Step 10: the attempt is the last good generation now.
-    fn commit(&mut self) -> anyhow::Result<()> {
-        let Some(attempt) = self.state.attempt.take() else {
-            return Ok(());
-        };
-        let booted = attempt.boot.is_some();
-        if booted || attempt.direction == Direction::Back {
-            boot_check::disarm(self.host)?;
-        }
-        let last = std::mem::replace(&mut self.state.good, attempt.to);
-        if attempt.direction == Direction::Forward {
-            self.state.fallback = match self.state.fallback.take() {
-                _ if booted => None,
-                Some(fallback) => Some(fallback),
-                None => self.fall_back_to(last, attempt.before),
-            };
-        }
-        if let Some(Failure { release, why, log }) = attempt.failure {
-            let event = Event::RolledBack { from: release, why, log };
-            self.record(event)?;
-        } else if self.event.is_none() {
-            self.record(Event::Healthy)?;
-        }
-        self.store.save(&self.state, "commit")?;
-        roots::keep(&self.host.config, &self.state)
-    }
-
-    /// Writes down that the release failed and that the host goes back.
-    fn roll_back(&mut self, why: String, log: Vec<String>) -> anyhow::Result<bool> {
-        let to = self.state.attempt.as_ref().and_then(|a| a.to.release);
-        let release = to.unwrap_or_default();
-        self.state.quarantined.insert(release);
-        let failure = Failure { release, why, log };
-        if self.state.good.system.is_none() {
-            let Failure { why, log, .. } = failure;
-            let why = format!("{why}; there is no earlier generation to go back to");
-            self.state.attempt = None;
-            self.record(Event::Stuck { from: release, why, log })?;
-            self.store.save(&self.state, "stuck")?;
-            return Ok(false);
-        }
-        let failed = self.state.attempt.take();
-        let promoting = failed.is_some_and(|a| a.promoting || a.boot.is_some());
-        let to = self.state.good.clone();
-        let back = Attempt::new(to, Direction::Back, Before::default());
-        self.state.attempt = Some(Attempt { promoting, failure: Some(failure), ..back });
-        self.store.save(&self.state, "roll-back")?;
-        Ok(true)
-    }
-
-    /// Going back did not help either.
-    fn stuck(&mut self, why: String, log: Vec<String>) -> anyhow::Result<bool> {
-        let failure = self.state.attempt.take().and_then(|a| a.failure);
-        let (from, why, log) = match failure {
-            Some(f) => (
-                f.release,
-                format!("{}; and after going back: {why}", f.why),
-                [f.log, log].concat(),
-            ),
-            None => (self.state.good.release.unwrap_or_default(), why, log),
-        };
-        self.record(Event::Stuck { from, why, log })?;
-        self.store.save(&self.state, "stuck")?;
-        Ok(false)
-    }
-
-    fn watch(&mut self) {
-        if matches!(self.event, Some(Event::RolledBack { .. } | Event::Stuck { .. })) {
-            return;
-        }
-        let data = self.state.good.data.and_then(|id| data::kept(self.host, &id).ok());
-        let checks = data.map(|d| d.checks).unwrap_or_default();
-        if self.state.good.data.is_some() {
-            self.checks = checks::run(self.host, &checks);
-        }
-        if self.checks.iter().any(|c| !c.passed) {
-            self.event = Some(Event::Unhealthy);
-        }
-    }
-
-    /// Puts an event into the outbox; it is saved together with what it tells of.
-    fn record(&mut self, event: Event) -> anyhow::Result<()> {
-        let (checks, notes) = (self.checks.clone(), self.notes.clone());
-        report::note(self.host, &mut self.state, self.now, event.clone(), checks, notes);
-        self.event = Some(event);
-        Ok(())
-    }
-
-    /// Step 11.
-    fn report(mut self) -> anyhow::Result<Outcome> {
-        // A run that ended before its checks, as in a transfer that was cut, looks now.
-        if self.checks.is_empty() && self.state.attempt.is_none() {
-            self.watch();
-        }
-        let event = self.event.clone().unwrap_or(Event::Healthy);
-        let told = matches!(event, Event::RolledBack { .. } | Event::Stuck { .. });
-        // A host that runs nothing of the fleet's yet has no health to speak of.
-        if !told && (self.state.good.release.is_some() || event != Event::Healthy) {
-            self.record(event.clone())?;
-        }
-        self.store.save(&self.state, "report")?;
-        let restart = self.restart.take();
-        let sent = self.send().map_err(|e| format!("{e:#}"));
-        if let Some(why) = restart {
-            reboot::ask(&self.host.config, &why)?;
-        }
-        let (checks, notes, good) = (self.checks, self.notes, self.state.good);
-        Ok(Outcome { event, checks, notes, good, sent })
-    }
-
-    fn send(&mut self) -> anyhow::Result<usize> {
-        report::enqueue(self.host, &mut self.state)?;
-        self.store.save(&self.state, "queued")?;
-        let sent = report::send(self.host, &mut self.state);
-        self.store.save(&self.state, "sent")?;
-        sent
-    }
-}
-
-/// Tells the hub something while a step goes on.
-fn tell(
-    host: &Host,
-    store: &Store,
-    state: &mut State,
-    now: Timestamp,
-    event: Event,
-) -> anyhow::Result<()> {
-    report::note(host, state, now, event, Vec::new(), Vec::new());
-    report::enqueue(host, state)?;
-    store.save(state, "progress")?;
-    report::send(host, state).map(drop)
 }
 
 enum Next {

@@ -227,7 +227,7 @@ fn a_forecast_tells_what_each_site_fetches_and_publishes_nothing() {
     let old = numbers("numbers-1.0", "a");
     field.systems(&[("aa", &old), ("bb", ONE)]);
     let said = field.run(&["release", "--keys", "keys", "--forecast"]).code(0).out;
-    assert!(said.contains("boats (1 hosts):") && said.contains("nights"), "{said}");
+    assert!(said.contains("boats (1 host):") && said.contains("nights"), "{said}");
     assert!(said.contains("nothing was published"), "{said}");
     assert!(!field.path("repository/metadata/timestamp.json").exists());
     field.run(&["release", "--keys", "keys"]).code(0);

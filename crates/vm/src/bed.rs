@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use afield_core::ids::ReleaseId;
-use afield_core::report::{Event, Report};
+use afield_core::report::Report;
 use afield_testkit::fleet::Fleet;
 use afield_testkit::host::{key, key_file};
 use afield_testkit::server::Server;
@@ -95,12 +95,12 @@ impl<M: Machine> Bed<M> {
         done.status.success().then(|| text(&done.stdout).trim().to_owned())
     }
 
-    /// Every report since the last call, until one of them is of this kind.
-    pub fn reported(&self, what: &str, is_it: impl Fn(&Event) -> bool) -> Vec<Report> {
+    /// Every report since the last call, until one of them is this one.
+    pub fn reported(&self, what: &str, is_it: impl Fn(&Report) -> bool) -> Vec<Report> {
         let mut found: Vec<Report> = Vec::new();
         afield_testkit::net::wait_for(what, crate::machine::BOOT, || {
             found.extend(self.server.reports());
-            found.iter().any(|report| is_it(&report.event))
+            found.iter().any(&is_it)
         });
         found
     }

@@ -1,9 +1,10 @@
 //! Before outside is asked: what peers have, and who fetches the rest.
 //!
-//! Nobody is elected. A host says what it is about to fetch, looks whether another says the same, and of two the one
-//! with the lower name goes on; the other waits. Both said it before they looked, so one of them at least sees the
-//! other. Waiting in vain is bounded for the whole run, so that hosts that lie, die or lose their link delay an update and never
-//! stop it.
+//! Nobody is elected. A host says what it is about to fetch and that it still looks; then it looks whether another says
+//! the same. Who has begun goes on. Of two that still look the one with the higher name takes its word back, and the
+//! other waits until that is settled. Both said it before they looked, so one of them at least sees the other. Then it
+//! asks once more, for another may have ended in between. Waiting in vain is bounded for the whole run, so that hosts
+//! that lie, die or lose their link delay an update and never stop it.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ const MAX_PEERS: u64 = 64 * 1024;
 const MOST: usize = 32;
 /// Pause between two looks at what others fetch.
 const LOOK: Duration = Duration::from_secs(1);
+/// The same while another, too, is about to begin; that takes a moment.
+const GLANCE: Duration = Duration::from_millis(100);
 /// Smaller objects are not worth a wait; they are fetched by everyone.
 const WORTH: u64 = 16 * 1024;
 
@@ -105,22 +108,44 @@ impl Lan {
             let theirs = self.theirs();
             let is_theirs = |o: &&&ObjectRef| o.size >= WORTH && theirs.contains(&o.id.hex());
             let free: Vec<&ObjectRef> = left.iter().filter(|o| !is_theirs(o)).copied().collect();
-            if !free.is_empty() {
-                let mine = self.claim(free);
-                let lower = self.claims().into_iter().filter(|c| c.host < self.me);
-                let theirs: BTreeSet<String> = lower.flat_map(|c| c.objects).collect();
-                let is_mine = |o: &&ObjectRef| o.size < WORTH || !theirs.contains(&o.id.hex());
-                let mine: Vec<&ObjectRef> = mine.into_iter().filter(is_mine).collect();
-                if !mine.is_empty() {
-                    return self.claim(mine);
-                }
-                self.claim(Vec::new());
+            let mine = self.settle(folder, free);
+            if !mine.is_empty() {
+                return mine;
             }
-            let (began, pause) = (Instant::now(), LOOK.min(self.run().patience));
-            std::thread::sleep(pause);
-            let mut run = self.run();
-            run.patience = run.patience.saturating_sub(began.elapsed());
+            self.pause(LOOK);
         }
+    }
+
+    /// Which of these this host fetches, as it now says.
+    fn settle<'a>(&self, folder: &Path, free: Vec<&'a ObjectRef>) -> Vec<&'a ObjectRef> {
+        if free.is_empty() {
+            return free;
+        }
+        let mut mine = self.say(free, true);
+        loop {
+            let claims = self.claims();
+            let (before, after): (Vec<_>, Vec<_>) =
+                claims.into_iter().partition(|c| !c.looks || c.host < self.me);
+            mine.retain(|o| o.size < WORTH || !is_among(&before, o));
+            // They see what is said here, and take theirs back.
+            let contested = mine.iter().any(|o| o.size >= WORTH && is_among(&after, o));
+            if !contested || self.run().patience.is_zero() {
+                break;
+            }
+            mine = self.say(mine, true);
+            self.pause(GLANCE);
+        }
+        let (small, large): (Vec<_>, Vec<_>) = mine.into_iter().partition(|o| o.size < WORTH);
+        let left = self.take(folder, &large);
+        self.claim(small.into_iter().chain(left).collect())
+    }
+
+    /// Waits, for as long as may still be waited.
+    fn pause(&self, longest: Duration) {
+        let (began, pause) = (Instant::now(), longest.min(self.run().patience));
+        std::thread::sleep(pause);
+        let mut run = self.run();
+        run.patience = run.patience.saturating_sub(began.elapsed());
     }
 
     /// Asks each peer for each object that is not here; gives those that nobody has.
@@ -148,10 +173,16 @@ impl Lan {
         self.claims().into_iter().flat_map(|claim| claim.objects).collect()
     }
 
-    /// Says what this host fetches. Without a word others would fetch it, too; that is no reason to stop.
+    /// Says what this host fetches.
     fn claim<'a>(&self, objects: Vec<&'a ObjectRef>) -> Vec<&'a ObjectRef> {
+        self.say(objects, false)
+    }
+
+    /// Without a word others would fetch it, too; that is no reason to stop.
+    fn say<'a>(&self, objects: Vec<&'a ObjectRef>, looks: bool) -> Vec<&'a ObjectRef> {
         let mut run = self.run();
         run.mine.objects = objects.iter().map(|o| o.id.hex()).collect();
+        run.mine.looks = looks;
         let _ = self.shelf.claim(&run.mine);
         objects
     }
@@ -169,6 +200,12 @@ impl Lan {
             let _ = self.shelf.touch();
         }
     }
+}
+
+/// Whether one of the claims is on this object.
+fn is_among(claims: &[Fetching], object: &ObjectRef) -> bool {
+    let hex = object.id.hex();
+    claims.iter().any(|claim| claim.objects.contains(&hex))
 }
 
 impl Drop for Lan {

@@ -76,11 +76,14 @@ pub fn tidy(config: &crate::config::Config) {
     }
 }
 
-/// What a host is fetching from outside right now; others wait for it instead of fetching it, too.
+/// What a host is fetching from outside right now, or about to; others wait for it instead of fetching it, too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Fetching {
-    /// Who says so. Of two that fetch the same, the one with the lower name goes on.
+    /// Who says so. Of two that still look, the one with the lower name goes on.
     host: String,
+    /// It has not begun: it still looks whether another wants the same.
+    #[serde(default)]
+    looks: bool,
     /// Hex digits of the objects' addresses.
     objects: Vec<String>,
     /// Seconds since it last made progress; set by the server.

@@ -15,7 +15,7 @@ fn a_release_reaches_a_real_machine() {
     assert_eq!(code, 0, "{said}");
     assert_eq!(bed.current().as_ref(), Some(&system));
     assert_eq!(bed.machine.text("/etc/site"), "one");
-    bed.reported("the first release", |event| *event == Event::Healthy);
+    bed.reported("the first release", |r| r.event == Event::Healthy);
     bed.machine.exec("nix-store --verify --check-contents");
 
     bed.machine.reboot();
@@ -31,6 +31,6 @@ fn a_release_reaches_a_real_machine() {
     // What was in memory is put back, the release tried, and gone back from, all in one check-in.
     let (code, said) = bed.once();
     assert_eq!(code, 1, "{said}");
-    bed.reported("the way back", |event| matches!(event, Event::RolledBack { .. }));
+    bed.reported("the way back", |r| matches!(r.event, Event::RolledBack { .. }));
     assert_eq!(bed.machine.text("/etc/site"), "one");
 }

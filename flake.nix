@@ -2,7 +2,8 @@
   description = "Afield runs Linux servers far afield: built centrally, delivered over the worst links, always reachable";
 
   inputs = {
-    nixpkgs.url = "github:NixOS/nixpkgs/nixos-25.11";
+    # The first release whose Rust is new enough for Afield's programs (rust-version in Cargo.toml).
+    nixpkgs.url = "github:NixOS/nixpkgs/nixos-26.05";
     # The disk layout of NixOS hosts.
     disko.url = "github:nix-community/disko";
     disko.inputs.nixpkgs.follows = "nixpkgs";
@@ -43,9 +44,10 @@
       nixosModules = removeAttrs (modulesIn ./nix/modules) [ "ubuntu" ] // {
         default = withPackages { imports = [ ./nix/modules disko.nixosModules.disko ]; };
       };
-      systemManagerModules.default = ./nix/modules/ubuntu.nix;
+      systemManagerModules.default = withPackages ./nix/modules/ubuntu.nix;
 
-      overlays.default = final: _: import ./nix/packages.nix { pkgs = final; };
+      # Static programs need nothing of the package set that they stand in: built once, for the waves of every nixpkgs.
+      overlays.default = final: _: removeAttrs self.packages.${final.stdenv.hostPlatform.system} [ "default" ];
       packages = each (pkgs: import ./nix/packages.nix { inherit pkgs; } // { default = self.packages.${pkgs.stdenv.hostPlatform.system}.afield; });
 
       checks = each (pkgs: import ./nix/tests { inherit pkgs self; });

@@ -6,7 +6,8 @@ let
   # Only what the programs are made of: a change of a document must not rebuild them.
   src = lib.fileset.toSource {
     inherit root;
-    fileset = lib.fileset.unions [ ../Cargo.toml ../Cargo.lock ../crates ../xtask ];
+    # `install` and `init` carry units and the template with them.
+    fileset = lib.fileset.unions [ ../Cargo.toml ../Cargo.lock ../crates ../xtask ../packaging ../templates ];
   };
   program =
     { crate, binary, description }:

@@ -69,10 +69,13 @@ let
           afield.branch = waves.branchOf fleet.waves name;
           afield.wave = ubuntuWave.${name};
           afield.hostFile = name;
-          afield.package = lib.mkDefault packagesOf.${ubuntuWave.${name}}.afield-agent;
           nixpkgs.hostPlatform = system;
+          # system-manager would make a package set for each host, from its own nixpkgs.
+          _module.args.pkgs = lib.mkForce packagesOf.${ubuntuWave.${name}};
         }
       ]
+      # Deployments of apps are declared for hosts of every kind.
+      ++ fleet.modules
       ++ ubuntuModules;
     };
 

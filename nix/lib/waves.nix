@@ -15,14 +15,18 @@ in
       byHost = lib.mapAttrs (_: all: lib.unique (map (one: one.wave) all)) (lib.groupBy (one: one.host) listed);
       twice = lib.filterAttrs (_: found: lib.length found > 1) byHost;
       missing = lib.subtractLists (lib.attrNames byHost) hosts;
-      told = lib.mapAttrsToList (host: found: "${host} (${lib.concatStringsSep ", " found})") twice;
+      # One host that stands in two does not keep the others from being built.
+      wave =
+        host:
+        if twice ? ${host} then
+          throw "${file} has ${host} in two waves: ${lib.concatStringsSep ", " twice.${host}}. Keep it in one."
+        else
+          lib.head byHost.${host};
     in
-    if twice != { } then
-      throw "${file} has hosts in two waves: ${lib.concatStringsSep ", " told}. Keep each in one."
-    else if missing != [ ] then
+    if missing != [ ] then
       throw "${file} has no wave for: ${lib.concatStringsSep ", " missing}. Add each to one of ${lib.concatStringsSep ", " names}."
     else
-      lib.genAttrs hosts (host: lib.head byHost.${host});
+      lib.genAttrs hosts wave;
 
   # The wave of one host, or `otherwise` if it is in none.
   find = waves: host: otherwise: lib.findFirst (wave: lib.elem host (waves.${wave} or [ ])) otherwise names;

@@ -15,6 +15,8 @@ let
     # sshd refuses links into the store for accounts that are not root's.
     mode = "0444";
   };
+  # As on NixOS, with the paths of the distribution.
+  starts = lib.naturalSort (lib.unique (map (lib.replaceStrings [ "/run/current-system/sw/bin/" ] [ "/usr/bin/" ]) cfg.robot.whitelistCommands));
   known = name: host: "${lib.concatStringsSep "," host.hostNames} ${host.publicKey}";
 in
 {
@@ -28,15 +30,22 @@ in
       # Read before the distribution's own file; the first value of a setting wins.
       "ssh/sshd_config.d/10-afield.conf".text = ''
         AuthorizedKeysFile /var/lib/afield-access/authorized_keys.d/%u /etc/ssh/authorized_keys.d/%u
+        TrustedUserCAKeys /var/lib/afield-access/user_ca.pub
+        AuthorizedPrincipalsFile /var/lib/afield-access/authorized_principals.d/%u
         PasswordAuthentication no
         KbdInteractiveAuthentication no
         PermitRootLogin prohibit-password
+        AllowTcpForwarding no
         AllowGroups root sudo wheel ${cfg.ssh-group}
         ClientAliveInterval 10
         ClientAliveCountMax 5
         ${afieldLib.sshdMatch { inherit (cfg) rev-tunnel-group fwd-tunnel-group; users = enabled; }}
         Match all
       '';
+      # Rules of everybody else are host data; which units there are to start is known here.
+      "sudoers.d/afield-robot" = lib.mkIf cfg.robot.enable {
+        text = lines (map (command: "${cfg.robot.username} ALL=(root) NOPASSWD: ${command}") starts);
+      };
       # Accounts and groups that units and sshd need, also before the first host data.
       "sysusers.d/afield.conf".text = ''
         g private-key-access -
@@ -55,11 +64,26 @@ in
     before = [ "afield-private-key.service" ];
     requiredBy = [ "afield-private-key.service" ];
     unitConfig.DefaultDependencies = "no";
-    restartTriggers = [ config.environment.etc."sysusers.d/afield.conf".text ];
+    restartTriggers = [ config.environment.etc."sysusers.d/afield.conf".source ];
     serviceConfig = {
       Type = "oneshot";
       RemainAfterExit = true;
       ExecStart = "/usr/bin/systemd-sysusers /etc/sysusers.d/afield.conf";
+    };
+  };
+
+  # sshd reads its settings when it starts, and the distribution's is not started by us.
+  systemd.services.afield-sshd = {
+    description = "The SSH server knows its present settings";
+    wantedBy = [ "multi-user.target" ];
+    after = [ "ssh.service" ];
+    restartTriggers = [ config.environment.etc."ssh/sshd_config.d/10-afield.conf".source ];
+    serviceConfig = {
+      Type = "oneshot";
+      RemainAfterExit = true;
+      # Settings that sshd refuses fail the release, and not the next login.
+      ExecStartPre = [ "/usr/bin/mkdir -p /run/sshd" "/usr/sbin/sshd -t" ];
+      ExecStart = "/usr/bin/systemctl try-reload-or-restart ssh.service";
     };
   };
 }

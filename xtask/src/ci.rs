@@ -85,7 +85,7 @@ fn nix() -> Result<Skipped> {
             "the Nix tests: NIXPKGS_LIB is not set; it names a checkout of nix-community/nixpkgs.lib".into(),
         ]);
     }
-    nix_tests::run().map(|()| Vec::new())
+    nix_tests::run(&nix_tests::Args::default()).map(|()| Vec::new())
 }
 
 struct Done {

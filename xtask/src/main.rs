@@ -15,7 +15,9 @@ mod nix_tests;
 mod one_source;
 mod process;
 mod setup;
+mod ubuntu_systems;
 mod vm;
+mod vm_scripts;
 
 /// Tasks of the repository that are no part of the product.
 #[derive(Parser)]
@@ -40,7 +42,7 @@ enum Task {
     /// Time and memory of check, resolve and audit on a fleet of 10,000 hosts, beside a loader in Python
     BenchFleet(bench_fleet::Args),
     /// Evaluate the Nix modules on the golden fleet; needs nixpkgs' `lib` in `NIXPKGS_LIB`
-    NixTests,
+    NixTests(nix_tests::Args),
     /// Bytes that two generations of real packages cost to deliver, beside other tools
     #[cfg(feature = "delivery")]
     BenchDelivery(bench_delivery::Options),
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
         Task::BenchDelivery(options) => bench_delivery::run(&options),
         #[cfg(feature = "delivery")]
         Task::ApplyPatch(options) => bench_delivery::apply::run(&options),
-        Task::NixTests => nix_tests::run(),
+        Task::NixTests(args) => nix_tests::run(&args),
         Task::BenchEval => bench_eval::run(),
     };
     match done {

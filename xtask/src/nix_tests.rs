@@ -12,6 +12,14 @@ use serde_json::Value;
 const HOW: &str = "Set NIXPKGS_LIB to a copy of nixpkgs' lib (the folder with default.nix and modules.nix), as in\n  \
      git clone https://github.com/nix-community/nixpkgs.lib /somewhere && export NIXPKGS_LIB=/somewhere/lib";
 
+/// `cargo nix-tests`.
+#[derive(Default, clap::Args)]
+pub struct Args {
+    /// Write the systems of nix/tests/ubuntu anew, for the scenario on a machine, and test nothing
+    #[arg(long)]
+    write: bool,
+}
+
 /// One comparison: equal, or what differed.
 #[derive(Deserialize)]
 struct Case {
@@ -25,8 +33,11 @@ struct Case {
 }
 
 /// Runs all Nix tests; an error if one fails or if `lib` is not there.
-pub fn run() -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let nix = Nix::find()?;
+    if args.write {
+        return crate::ubuntu_systems::write(&nix);
+    }
     let mut count = Count::default();
     for group in nix.json::<Vec<String>>("names")? {
         match nix.json::<BTreeMap<String, Case>>(&format!("groups.{group}")) {
@@ -46,6 +57,8 @@ pub fn run() -> Result<()> {
     }
     crate::one_source::compare(&nix, &mut count)?;
     crate::agent_config::check(&nix, &mut count)?;
+    crate::ubuntu_systems::compare(&nix, &mut count)?;
+    crate::vm_scripts::parse(&nix, &mut count)?;
     scripts(&nix.root, &mut count)?;
     println!("{} passed, {} failed", count.passed, count.failed);
     ensure!(count.failed == 0, "{} Nix tests failed", count.failed);

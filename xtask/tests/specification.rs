@@ -92,3 +92,11 @@ fn a_name_that_is_nowhere_is_found_out() {
     let half = ("xtask/tests/specification", "docu");
     assert!(wrong(half, false).unwrap().contains("no such function"));
 }
+
+#[test]
+fn the_readme_shows_the_flake_that_a_new_fleet_gets() {
+    let flake = document("templates/fleet/flake.nix");
+    assert!(flake.lines().count() < 15, "it is said to be short");
+    let readme = document("README.md");
+    assert!(readme.contains(&format!("```nix\n{flake}```")), "README.md shows another flake");
+}

@@ -2,7 +2,8 @@
 //! segments, connections cut at random bytes, and at each cut another server. Prints bytes and time against the plan.
 //!
 //! The link is a TCP proxy: it paces bytes, delays them, and sends a lost segment twice and a round trip later; what TCP
-//! itself makes of such a link is not in it. Does nothing without `--run`, since `cargo test --all-targets` starts it too.
+//! itself makes of such a link is not in it. The time ends with the last full segment: what the agent says to the hub
+//! after the import is not the fetch's. Does nothing without `--run`, since `cargo test --all-targets` starts it too.
 #![allow(clippy::unwrap_used, reason = "a bench ends where it goes wrong")]
 
 use std::io::{Read as _, Write as _};
@@ -149,7 +150,8 @@ fn carry(link: &Shared, client: &TcpStream, server: &TcpStream) {
             && n > 0
         {
             let Some((left, arrives)) = link.lock().unwrap().send(n) else { break };
-            std::thread::sleep(left.saturating_duration_since(Instant::now()));
+            // What waits before the line, so that it is never idle because this thread wakes up late.
+            std::thread::sleep(left.saturating_duration_since(Instant::now() + trip));
             if queue.send((arrives, buffer[..n].to_vec())).is_err() {
                 break;
             }
@@ -183,7 +185,10 @@ fn arrive(link: &Shared, mut client: &TcpStream, arriving: Receiver<(Instant, Ve
         }
         let mut link = link.lock().unwrap();
         link.down += bytes.len() as u64;
-        link.last = Instant::now();
+        // An answer to a report is shorter, and comes after the fetch.
+        if bytes.len() == SEGMENT {
+            link.last = Instant::now();
+        }
         link.first.get_or_insert(Instant::now());
     }
     let _ = client.shutdown(Shutdown::Both);

@@ -69,7 +69,7 @@ pub struct Config {
     /// Where the firmware's partition is mounted, if not at /boot/efi, /boot or /efi.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub esp: Option<PathBuf>,
-    /// A source that sends less than 200 bytes a second for so long is left for the next one.
+    /// A source that sends less than 100 bytes a second in a stream for so long is left for the next one.
     #[serde(default = "default_patience")]
     pub patience: Span,
     /// Whether old generations are given up when an update does not fit on the disk.

@@ -1,17 +1,19 @@
 //! `afield-agent run`: check-ins for ever, as a service of systemd.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use afield_core::report::Event;
 
+use crate::config::Config;
 use crate::host::Host;
 use crate::journal::{self, Level};
 use crate::notify::{Heart, tell};
 use crate::reconcile::{self, Outcome};
 use crate::upgrade;
 
-/// Returns only to be started anew, as another program.
-pub fn run(host: &Host) {
+/// Returns only to be started anew: as another program, or with another configuration.
+pub fn run(host: &Host, file: &Path) {
     upgrade::become_chosen(&host.config);
     journal::host(host.config.host.as_str());
     let heart = Heart::start(host.config.activation_timeout.duration());
@@ -26,13 +28,24 @@ pub fn run(host: &Host) {
             // The next check-in may find it mended; giving up would leave the host alone.
             Err(e) => journal::say(Level::Error, &format!("{e:#}")),
         }
-        if upgrade::after_check_in(&host.config, well) {
+        if upgrade::after_check_in(&host.config, well) || reconfigured(host, file) {
             return;
         }
         heart.beat();
         std::thread::sleep(host.config.interval.duration());
         heart.beat();
     }
+}
+
+/// Whether a switch, or a person, changed the configuration. One that cannot be read changes nothing: the host would be
+/// without an agent.
+fn reconfigured(host: &Host, file: &Path) -> bool {
+    let changed = Config::read(file).is_ok_and(|config| config != host.config);
+    if changed {
+        let text = format!("{} was changed; the agent starts anew", file.display());
+        journal::say(Level::Notice, &text);
+    }
+    changed
 }
 
 /// What a check-in says on its way. Progress of a transfer is for `systemctl status`, not for the journal.

@@ -22,6 +22,7 @@ use crate::nix::Nix;
 use crate::obtain::{self, Halt, Run, obtain};
 use crate::purse::Purse;
 use crate::refusal::Refusal;
+use crate::streams::{Meter, obtain_all};
 
 /// Batches that are fetched and not yet imported, the one that is being fetched among them.
 const AHEAD: usize = 2;
@@ -188,11 +189,7 @@ impl<'a> Fetcher<'a> {
     }
 
     /// Brings the objects of some paths, with as few requests as they can be had.
-    fn fetch(
-        &self,
-        batch: &[Missing],
-        meter: &mut dyn FnMut(u64) -> Result<(), Halt>,
-    ) -> Result<(), Halt> {
+    fn fetch(&self, batch: &[Missing], meter: &mut Meter<'_>) -> Result<(), Halt> {
         let folder = self.job.host.own("downloads");
         let Some(lan) = &self.lan else {
             return self.fetch_outside(&folder, batch, meter);
@@ -218,9 +215,9 @@ impl<'a> Fetcher<'a> {
         &self,
         folder: &Path,
         batch: &[Missing],
-        meter: &mut dyn FnMut(u64) -> Result<(), Halt>,
+        meter: &mut Meter<'_>,
     ) -> Result<(), Halt> {
-        runs(folder, batch).iter().try_for_each(|run| obtain(self.job.host, folder, run, meter))
+        obtain_all(self.job.host, folder, runs(folder, batch), meter)
     }
 
     /// A patch that no source gives as it was signed is replaced by the full object; a link that is down is not the

@@ -28,6 +28,21 @@ AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/authorized_keys.d/%u /var/lib/a
 const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
 /// A trust root or program has at most this many bytes.
 const MAX_FILE: u64 = 256 << 20;
+/// A text that this command writes has at most this many bytes.
+const MAX_MARKED: u64 = 64 << 10;
+
+/// What every file says that this command writes, but for the trust root.
+const MARK: &str = "`afield-agent install`";
+
+/// Whether a file of the host is one that this command wrote; `file` is where this process sees it.
+pub fn wrote(path: &Path, file: &Path) -> bool {
+    let regular = fs::symlink_metadata(file).is_ok_and(|meta| meta.is_file());
+    let marked = || {
+        files::read_limited(file, MAX_MARKED)
+            .is_ok_and(|text| String::from_utf8_lossy(&text).contains(MARK))
+    };
+    regular && (path == Path::new(TRUST_ROOT) || marked())
+}
 
 /// What the host is to be.
 #[derive(Debug, clap::Args)]

@@ -38,6 +38,7 @@ pub mod secrets;
 pub mod source;
 pub mod state;
 pub mod stick;
+pub mod streams;
 pub mod through_relay;
 pub mod tree;
 pub mod tunnel;

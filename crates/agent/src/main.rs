@@ -145,7 +145,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Stick { device, mount } => plugged_in(cli, device, mount),
         Command::Lan => serve_lan(&Config::read(&cli.config)?),
         Command::Run => {
-            daemon::run(&host(&cli.config)?);
+            daemon::run(&host(&cli.config)?, &cli.config);
             Ok(ExitCode::SUCCESS)
         }
         Command::Status => status(cli),

@@ -97,11 +97,14 @@ impl Nix {
         let Some(folder) = self.profile.parent().filter(|f| f.exists()) else {
             return Ok(Vec::new());
         };
+        // `system` of NixOS, `system-manager` of the other contract: the name of the profile begins those of its links.
+        let name = self.profile.file_name().unwrap_or_default().to_string_lossy();
+        let prefix = format!("{name}-");
         let mut found = Vec::new();
         for entry in std::fs::read_dir(folder)? {
             let link = entry?.path();
             let name = link.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let number = name.strip_prefix("system-").and_then(|n| n.strip_suffix("-link"));
+            let number = name.strip_prefix(&prefix).and_then(|n| n.strip_suffix("-link"));
             let system = std::fs::read_link(&link).ok().and_then(|l| l.to_str()?.parse().ok());
             if let (Some(Ok(number)), Some(system)) = (number.map(str::parse), system) {
                 found.push(Generation { number, link, system });

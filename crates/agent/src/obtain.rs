@@ -19,8 +19,11 @@ use crate::source::{Source, SourceError, Stretch};
 /// Finished pieces are written to the disk together once they have so many bytes.
 const SYNC_AFTER: u64 = 64 * 1024;
 
-/// A source that sends fewer bytes a second is left, as long as there is another.
-const FLOOR: u64 = 200;
+/// A source that sends fewer bytes a second in one of two streams is left, as long as there is another.
+const FLOOR: u64 = 100;
+
+/// After a cut so many rounds more may bring nothing, each after a longer pause: 1, 2, 4 and 8 seconds.
+const EMPTY: u32 = 4;
 
 /// How a source keeps up.
 struct Pace {
@@ -133,8 +136,9 @@ pub fn here(folder: &Path, object: &ObjectRef) -> u64 {
     len(&path).max(len(&part(&path))).min(object.size)
 }
 
-/// Brings the pieces of a run into a folder, from one source after the other. What comes is told to `meter`, which may
-/// end it. Only the first piece may be here in part.
+/// Brings the pieces of a run into a folder, from one source after the other, and round again as long as that brings
+/// something: a connection that was cut costs a new one, no more. What comes is told to `meter`, which may end it. Only
+/// the first piece may be here in part.
 pub fn obtain(
     host: &Host,
     folder: &Path,
@@ -143,23 +147,49 @@ pub fn obtain(
 ) -> Result<(), Halt> {
     fs::create_dir_all(folder).map_err(|source| Halt::Here { path: folder.into(), source })?;
     let mut pieces = Pieces::new(folder, run);
-    let mut refusal: Option<Box<Refusal>> = None;
     match pieces.skip() {
         // What an earlier run left was not what it should be, and is gone.
         Err(Halt::Refused(_)) => {}
         other => other?,
     }
-    // When all of them trickle, each is better than none.
-    let patience = (host.sources.len() > 1).then(|| host.config.patience.duration());
-    let first = host.sources.iter().map(|source| (source, patience));
-    let again = host.sources.iter().filter(|_| patience.is_some()).map(|source| (source, None));
-    for (source, patience) in first.chain(again) {
+    let begun = pieces.come();
+    let patient = (host.sources.len() > 1).then(|| host.config.patience.duration());
+    let (mut patience, mut empty) = (patient, 0);
+    loop {
+        pieces.most = pieces.come().max(pieces.most);
+        let before = pieces.most;
+        let Some(refusal) = round(host, &mut pieces, patience, meter)? else {
+            return Ok(());
+        };
+        let cut = pieces.most > begun && refusal.is_link();
+        match pieces.most > before {
+            true if cut => (patience, empty) = (patient, 0),
+            // When all of them trickle, each is better than none.
+            false if patience.is_some() => patience = None,
+            false if cut && empty < EMPTY => {
+                std::thread::sleep(Duration::from_secs(1 << empty));
+                empty += 1;
+            }
+            _ => return Err(Halt::Refused(refusal)),
+        }
+    }
+}
+
+/// Asks each source in turn. None if all is here; else why the one did not serve that said most.
+fn round(
+    host: &Host,
+    pieces: &mut Pieces<'_>,
+    patience: Option<Duration>,
+    meter: &mut dyn FnMut(u64) -> Result<(), Halt>,
+) -> Result<Option<Box<Refusal>>, Halt> {
+    let mut refusal: Option<Box<Refusal>> = None;
+    for source in &host.sources {
         // What another source left half may be a lie; then this one is asked for all of it.
         let mut tries = if pieces.half { 2 } else { 1 };
         while tries > 0 {
             tries -= 1;
-            match from_source(source, &mut pieces, patience, meter) {
-                Ok(()) => return Ok(()),
+            match from_source(source, pieces, patience, meter) {
+                Ok(()) => return Ok(None),
                 Err(Halt::Refused(e)) => {
                     let lie = matches!(*e, Refusal::Object(_));
                     if lie || refusal.as_ref().is_none_or(|r| r.is_silence()) {
@@ -173,10 +203,10 @@ pub fn obtain(
             }
         }
     }
-    if pieces.left().is_none() {
-        return Ok(());
+    match pieces.left() {
+        None => Ok(None),
+        Some(_) => Ok(Some(refusal.unwrap_or_else(|| no_repository(&pieces.run.name)))),
     }
-    Err(refusal.map_or_else(|| no_repository(&run.name), Halt::Refused))
 }
 
 fn trickles(source: &Source, name: &str) -> Halt {
@@ -184,9 +214,9 @@ fn trickles(source: &Source, name: &str) -> Halt {
     SourceError::Failed { place: source.place(), name: name.to_owned(), why }.into()
 }
 
-fn no_repository(name: &str) -> Halt {
+fn no_repository(name: &str) -> Box<Refusal> {
     let (place, why) = ("this host".into(), "no repository is configured".into());
-    SourceError::Failed { place, name: name.to_owned(), why }.into()
+    Box::new(Refusal::from(SourceError::Failed { place, name: name.to_owned(), why }))
 }
 
 /// As long as each request brings something, the next one may bring the rest.
@@ -246,6 +276,8 @@ struct Pieces<'a> {
     next: usize,
     /// How much of it is.
     length: u64,
+    /// The most bytes of the run that were ever here, lies among them.
+    most: u64,
     /// Whether that came from an earlier run or another source.
     half: bool,
     file: Option<File>,
@@ -257,7 +289,18 @@ struct Pieces<'a> {
 impl<'a> Pieces<'a> {
     fn new(folder: &'a Path, run: &'a Run) -> Self {
         let (unsynced, unsynced_bytes) = (Vec::new(), 0);
-        Self { folder, run, next: 0, length: 0, half: false, file: None, unsynced, unsynced_bytes }
+        let file = None;
+        Self {
+            folder,
+            run,
+            next: 0,
+            length: 0,
+            most: 0,
+            half: false,
+            file,
+            unsynced,
+            unsynced_bytes,
+        }
     }
 
     fn here(&self, source: io::Error) -> Halt {
@@ -267,8 +310,13 @@ impl<'a> Pieces<'a> {
     /// The next piece that is not here, and the first byte of the run's file that is missing.
     fn left(&self) -> Option<(ObjectRef, u64)> {
         let piece = self.run.pieces.get(self.next)?;
+        Some((piece.clone(), self.run.offset + self.come()))
+    }
+
+    /// Bytes of the run that are here.
+    fn come(&self) -> u64 {
         let before: u64 = self.run.pieces[..self.next].iter().map(|p| p.size).sum();
-        Some((piece.clone(), self.run.offset + before + self.length))
+        before + self.length
     }
 
     /// Passes over what is here.
@@ -291,6 +339,7 @@ impl<'a> Pieces<'a> {
 
     /// Takes bytes as they come.
     fn take(&mut self, mut bytes: &[u8]) -> Result<(), Halt> {
+        self.most = self.most.max(self.come() + bytes.len() as u64);
         while let Some(piece) = self.run.pieces.get(self.next).filter(|_| !bytes.is_empty()) {
             let room = usize::try_from(piece.size - self.length).unwrap_or(usize::MAX);
             let (now, rest) = bytes.split_at(room.min(bytes.len()));

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use afield_core::ids::ReleaseId;
 use afield_core::report::Event;
 use afield_testkit::fleet::days;
@@ -88,11 +90,9 @@ fn a_host_stops_at_the_bytes_of_the_day_and_goes_on_with_the_next() {
     let pack = bed.delivery(ReleaseId(1)).packs[0].clone();
     let asked = bed.server.requests();
     let stretches: Vec<_> = asked.iter().filter(|r| r.path.ends_with(&pack.id.hex())).collect();
-    assert!(stretches.len() >= 2 && stretches.is_sorted_by_key(|r| r.from), "{stretches:?}");
-    assert!(
-        stretches.windows(2).all(|w| w[1].from > w[0].from),
-        "nothing came twice: {stretches:?}"
-    );
+    let from: BTreeSet<u64> = stretches.iter().map(|r| r.from).collect();
+    assert!(stretches.len() > 2, "{stretches:?}");
+    assert_eq!(from.len(), stretches.len(), "nothing came twice: {stretches:?}");
 }
 
 #[test]

@@ -77,3 +77,47 @@ fn a_file_changed_by_hand_is_put_back() {
     assert!(said["notes"].to_string().contains("/etc/site is not that of the system"), "{said}");
     assert_eq!(bed.host.text("etc/site"), "one");
 }
+
+#[test]
+fn a_full_disk_gives_up_old_generations_and_never_the_last_good_one() {
+    let mut bed = settled();
+    let two = system("two", &[], Lie::None);
+    offer(&mut bed, &two);
+    assert_eq!(bed.host.once().0, 0);
+    // One that fails leaves no generation; what was good stays the one to keep.
+    offer(&mut bed, &system("three", &[], Lie::PassesOverFiles));
+    assert_eq!(bed.host.once().0, 1);
+    offer(&mut bed, &system("four", &[], Lie::None));
+    let (code, said) = bed.host.once_with(&[("AFIELD_FREE", "10")]);
+    assert_eq!((code, &said["event"]["code"]), (3, &"no-space".into()), "{said}");
+    assert!(said["notes"].to_string().contains("given up: generations 1\""), "{said}");
+    let generation =
+        |n: u32| bed.host.path(PROFILE).with_file_name(format!("system-manager-{n}-link"));
+    assert!(generation(1).symlink_metadata().is_err(), "the old generation holds its system");
+    assert!(generation(2).symlink_metadata().is_ok(), "the last good one was given up");
+    assert!(
+        bed.host.path(&two.path().as_str()[1..]).exists(),
+        "the last good system was collected"
+    );
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(bed.host.text("etc/site"), "four");
+}
+
+#[test]
+fn what_the_installation_wrote_makes_way_and_nothing_else() {
+    let mut bed = Bed::new();
+    offer(&mut bed, &system("one", &[], Lie::PassesOverFiles));
+    fs::write(bed.host.path("etc/site.link"), "# Written by `afield-agent install`.\n").unwrap();
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    assert!(bed.host.text("etc/site.link.from-install").contains("Written by"));
+
+    let mut other = Bed::new();
+    offer(&mut other, &system("one", &[], Lie::PassesOverFiles));
+    fs::write(other.host.path("etc/site.link"), "somebody's own").unwrap();
+    let (code, said) = other.host.once();
+    assert_eq!(code, 1, "{said}");
+    assert!(said["event"]["why"].to_string().contains("/etc/site.link is not that of"), "{said}");
+    assert_eq!(other.host.text("etc/site.link"), "somebody's own");
+}

@@ -68,3 +68,9 @@ impl Output {
         self.bytes(b"\n")
     }
 }
+
+/// So many of something, as `1 host` and `2 hosts`.
+#[must_use]
+pub fn count(number: usize, one: &str) -> String {
+    format!("{number} {one}{}", if number == 1 { "" } else { "s" })
+}

@@ -336,7 +336,7 @@ fn a_fleet_that_is_there_is_adopted_unchanged() {
     let told = ok(dir.path(), &["init"]);
     assert!(told.contains("found: 8 hosts, 10 people, 9 roles, 2 relays"), "{told}");
     assert!(
-        told.contains("next: correct the 1 errors") && told.contains("next: write a flake.nix"),
+        told.contains("next: correct 1 error,") && told.contains("next: write a flake.nix"),
         "{told}"
     );
     assert!(read(dir.path(), "afield.toml").contains("fleet = \"example-ngo\"\n"));

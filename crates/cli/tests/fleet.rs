@@ -84,7 +84,7 @@ error[AF0503]: the app config for_unknown_host is for \"ghost-host\", and there 
    = help: Remove the host, or correct its name.
 ";
     assert!(out(&output).starts_with(expected), "{}", out(&output));
-    assert!(err(&output).contains("8 hosts: 1 errors, 6 warnings"), "{}", err(&output));
+    assert!(err(&output).contains("8 hosts: 1 error, 6 warnings"), "{}", err(&output));
     assert!(err(&output).contains("secrets/master/dhis2-secrets.yml: it is encrypted"));
 }
 

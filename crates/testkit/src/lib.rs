@@ -4,6 +4,7 @@
 
 pub mod fleet;
 pub mod golden;
+pub mod golden_keys;
 pub mod host;
 pub mod machine;
 pub mod net;

@@ -46,6 +46,8 @@ pub struct Options {
     pub nspawn: Vec<String>,
     /// Size of a small disk of its own for everything that it writes, MiB; else it writes to the machine's.
     pub disk: Option<u32>,
+    /// Debian packages besides those that every machine has.
+    pub packages: Vec<&'static str>,
     /// Files that are there before the first boot: path and content.
     pub files: Vec<(String, Vec<u8>)>,
 }
@@ -65,7 +67,7 @@ pub struct Container {
 impl Container {
     /// Makes one and starts it; back when it is up.
     pub fn start(options: Options) -> Self {
-        let tree = Image::ready().tree();
+        let tree = Image::ready().tree_with(&options.packages);
         let folder = tempfile::Builder::new().prefix("afield-vm-").tempdir().unwrap();
         let (world, own) = (Net::new(), Net::new());
         world.cable(CABLE, &own);

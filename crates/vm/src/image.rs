@@ -78,6 +78,27 @@ printf 'substituters =\n' >> etc/nix/nix.conf
 chroot . passwd -l root >/dev/null
 "#;
 
+/// Puts Debian packages (from the third argument on) into a layer `$2/upper` over the tree `$1`. They are chosen and
+/// fetched with this machine's apt, which knows the way to the mirror; nothing is started.
+const ADD: &str = r#"
+tree=$1 to=$2
+shift 2
+mkdir -p "$to/upper" "$to/work" "$to/merged" "$to/debs/partial"
+apt-get -qq --yes --no-install-recommends --download-only install -o Debug::NoLocking=1 -o APT::Sandbox::User=root \
+    -o "Dir::State::status=$tree/var/lib/dpkg/status" -o "Dir::Cache::archives=$to/debs" "$@"
+mount -t overlay overlay -o "lowerdir=$tree,upperdir=$to/upper,workdir=$to/work" "$to/merged"
+printf '#!/bin/sh\nexit 101\n' > "$to/merged/usr/sbin/policy-rc.d"
+chmod 755 "$to/merged/usr/sbin/policy-rc.d"
+mkdir "$to/merged/debs"
+mount --bind "$to/debs" "$to/merged/debs"
+DEBIAN_FRONTEND=noninteractive chroot "$to/merged" sh -c \
+    'apt-get -qq --yes --no-install-recommends install -o Dpkg::Options::=--force-unsafe-io /debs/*.deb >&2'
+umount "$to/merged/debs"
+rm -r "$to/merged/debs" "$to/merged/usr/sbin/policy-rc.d"
+umount "$to/merged"
+rm -r "$to/debs" "$to/merged" "$to/work"
+"#;
+
 /// A finished tree, and what is made of it.
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -98,6 +119,24 @@ impl Image {
     /// The root folder. Nobody may write to it.
     pub fn tree(&self) -> PathBuf {
         self.folder.join("tree")
+    }
+
+    /// The tree with further Debian packages, as layers of an overlay: what only few machines need, so that the others
+    /// stay small.
+    pub fn tree_with(&self, packages: &[&str]) -> PathBuf {
+        if packages.is_empty() {
+            return self.tree();
+        }
+        let recipe = ObjectId::of(format!("{packages:?} {ADD}").as_bytes()).hex();
+        let layer = self.derived(&format!("layer-{}", &recipe[..16]), |image, to| {
+            let mut add = Command::new("unshare");
+            add.args(["--mount", "sh", "-euc", ADD, "add"]).arg(image.tree()).arg(to);
+            run(add.args(packages));
+        });
+        let mut layers = layer.join("upper").into_os_string();
+        layers.push(":");
+        layers.push(self.tree());
+        layers.into()
     }
 
     /// A file or folder made from the tree, made by `make` if it is not there yet.

@@ -43,6 +43,10 @@ in
   # For the comparison with what `afield` resolves.
   waves = import (golden + "/inputs/org-config/waves-and-staging-hosts.nix");
   resolved = import ./resolved.nix args;
+  # Python, which the test driver would run.
+  vmScripts = import ./vm-scripts.nix { inherit lib; };
+  # What the files of `nix/tests/ubuntu` must say.
+  ubuntuSystems = import ./ubuntu-system.nix args;
   inherit refusals;
   refusalWords = lib.mapAttrs (_: one: one.says) refusals;
 }

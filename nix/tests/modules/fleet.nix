@@ -19,6 +19,28 @@ let
     packageSets.firstWave = "nixpkgs-next";
     modules = testing.orgModules;
   };
+  # vm-prod with system-manager, whose own package set must not be the one that counts.
+  golden' = testing.afieldLib.folder.load (golden + "/inputs/org-config");
+  told = { pkgs, ... }: {
+    options.packageSet = lib.mkOption { type = lib.types.raw; };
+    config.packageSet = pkgs;
+  };
+  ubuntu = import ../../lib/mk-fleet.nix {
+    inherit lib;
+    inherit (testing.afieldLib) waves;
+    folder.load = _: golden' // { hosts = { }; ubuntuHosts.vm-prod = ../ubuntu/vm-prod.nix; };
+  } {
+    afieldModules = { };
+    systemManagerModules = ../../modules/ubuntu.nix;
+  } {
+    src = golden + "/inputs/org-config";
+    inputs = {
+      nixpkgs = nixpkgs "nixpkgs";
+      system-manager.lib.makeSystemConfig = { modules }: lib.evalModules {
+        modules = [ ./stand-ins-system-manager.nix told { _module.args.pkgs.of = "system-manager"; } ] ++ modules;
+      };
+    };
+  };
   case = actual: expected: { inherit actual expected; };
 in
 {
@@ -32,4 +54,11 @@ in
     branch = "staging";
   };
   hosts-know-their-folder = case fleet.nixosConfigurations.nuc-juba.config.settings.network.host_name "nuc-juba";
+  ubuntu-hosts-get-the-package-set-of-their-wave = case (lib.attrNames ubuntu.systemConfigs.vm-prod.config.packageSet) [ "made-with" ];
+  ubuntu-hosts-have-the-apps-of-the-fleet = case (ubuntu.systemConfigs.vm-prod.config.systemd.services ? update_dhis2_prod) true;
+  afield-build-learns-of-ubuntu-hosts = case (removeAttrs ubuntu.afield.vm-prod [ "system" ]) {
+    kind = "system-manager";
+    wave = "finalWave";
+    branch = "main";
+  };
 }

@@ -19,8 +19,8 @@ let
   # nixpkgs' own type: no null, and priorities count at every depth.
   toml = types.oneOf [ types.bool types.int types.float types.str types.path (types.attrsOf toml) (types.listOf toml) ];
   names = [
-    "afield-agent" "bash" "coreutils" "cryptsetup" "curl" "diffutils" "docker" "docker-compose" "gawk" "git" "gnugrep"
-    "htop" "iproute2" "jq" "lm_sensors" "lvm2" "nix" "openssh" "rsync" "tmux" "util-linux" "vim" "afield" "afield-hub"
+    "afield-agent" "bash" "coreutils" "cryptsetup" "curl" "diffutils" "docker" "docker-compose" "findutils" "gawk" "git" "gnugrep" "gnused"
+    "htop" "iproute2" "jq" "lm_sensors" "lvm2" "nix" "openssh" "rsync" "systemd" "tmux" "util-linux" "vim" "afield" "afield-hub"
   ];
 in
 lib.genAttrs names (name: package name { })

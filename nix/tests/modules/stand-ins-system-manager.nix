@@ -7,7 +7,10 @@ in
 {
   options = {
     inherit (nixos) assertions warnings;
-    nixpkgs = { inherit (nixos.nixpkgs) hostPlatform; };
+    nixpkgs = {
+      inherit (nixos.nixpkgs) hostPlatform;
+      overlays = mkOption { type = types.listOf types.raw; default = [ ]; };
+    };
     environment = {
       inherit (nixos.environment) systemPackages;
       etc = mkOption {

@@ -21,4 +21,6 @@ in
     vm-uat = "staging";
     vm-prod = "main";
   };
+  # The host itself is refused (./refusals.nix).
+  one-host-in-two-waves-keeps-nobody-else-back = case (waves.waveOf (fleet.waves // { middleWave = [ "vm-prod" ] ++ fleet.waves.middleWave; }) hosts).nuc-juba "finalWave";
 }

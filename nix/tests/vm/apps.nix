@@ -3,7 +3,7 @@
 { lib, afield }:
 {
   name = "apps";
-  nodes.clinic = afield.clinic ({ config, ... }: {
+  nodes.clinic = afield.clinic ({ config, pkgs, ... }: {
     settings.docker.enable = true;
     settings.system.org.repo_to_url = repo: "file:///srv/${repo}";
     systemd.services.update_app = config.lib.ext_lib.mkDeploymentService {
@@ -12,15 +12,19 @@
       github_repo = "app";
       extra_script = "echo extra >>/opt/app.log";
     };
+    settings.users.robot.whitelistCommands = config.lib.ext_lib.mkSudoStartServiceCmds { serviceName = "update_app"; };
+    environment.systemPackages = [ pkgs.git ];
     virtualisation.diskSize = 4096;
   });
 
   testScript = ''
-    compose = "services: {web: {image: web, command: [sh, -c, 'while true; do sleep 1; done']}}"
+    # The image is empty: programs are the host's.
+    volumes = "[/nix/store:/nix/store, /run/current-system/sw/bin:/bin]"
+    compose = f"services: {{web: {{image: web, volumes: {volumes}, command: [/bin/sleep, infinity]}}}}"
     git = "git -c user.name=t -c user.email=t@t"
 
     clinic.wait_for_unit("docker.service")
-    clinic.succeed("tar c -C / bin nix/store --files-from /dev/null | docker import - web")
+    clinic.succeed("tar c --files-from /dev/null | docker import - web")
     clinic.succeed(
         f"mkdir -p /srv/app/deploy && cd /srv/app && {git} init -b main && echo '{compose}' >docker-compose.yml"
         " && printf '#!/bin/sh\\necho pre $TEST_DEPLOY_DIR >>/opt/app.log\\n' >deploy/pre-compose.sh"

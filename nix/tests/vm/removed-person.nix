@@ -28,7 +28,7 @@ in
     start_all()
     desk.wait_until_succeeds(login("person"), timeout=120)
     desk.succeed(login("leaver"))
-    clinic.succeed("pgrep -u leaver || true")
+    desk.wait_until_succeeds(pass_on, timeout=120)
 
     clinic.succeed(switch)
     relay.succeed(switch)

@@ -2,7 +2,46 @@
 # Not run here: needs nixpkgs' test driver.
 { lib, afield }:
 let
-  fleet = ''
+  inherit (afield) folder;
+  # The folder of a fleet with this one host, as `afield` reads it.
+  json = {
+    users = {
+      global_admins = folder.users.globalAdmins;
+      users = { per-host = { inherit (folder.users.perHost) clinic; }; inherit (folder.users) roles; };
+    };
+    keys = { inherit (folder) keys; };
+    "tunnels.d/tunnels" = { tunnels.per-host = { inherit (folder.tunnels) clinic; }; };
+    relay-servers = {
+      inherit (folder.relays.relay) public_key;
+      relay_servers.relay = removeAttrs folder.relays.relay [ "public_key" ];
+    };
+    org-metadata = folder.metadata;
+  };
+  files = lib.mapAttrs' (name: value: lib.nameValuePair "org-config/json/${name}.json" (builtins.toJSON value)) json // {
+    "afield.toml" = toml;
+    "systems.nix" = systems;
+    "org-config/hosts/clinic.nix" = "{ }";
+    "org-config/waves-and-staging-hosts.nix" = "{ firstWave = [ \"clinic\" ]; middleWave = [ ]; finalWave = [ ]; latestWave = [ ]; stagingHosts = [ ]; }";
+  };
+  # What a build of this host would give: a copy of a system that is there, which takes itself for nobody else.
+  systems = ''
+    let
+      path = file: builtins.storePath (builtins.readFile file);
+      tools = path ./tools;
+      old = path ./system;
+    in
+    {
+      clinic = derivation {
+        name = builtins.substring 44 (-1) (builtins.unsafeDiscardStringContext old);
+        system = builtins.currentSystem;
+        builder = "''${tools}/bin/bash";
+        PATH = "''${tools}/bin";
+        args = [ "-euc" "cp -a $old $out; chmod -R u+w $out; grep -rlF $old $out | xargs -r sed -i s,$old,$out,g" ];
+        inherit old;
+      };
+    }
+  '';
+  toml = ''
     fleet = "test"
     [build]
     file = "systems.nix"
@@ -23,9 +62,10 @@ in
   nodes.clinic = afield.clinic ({ pkgs, ... }: {
     # The operator's side is on the same machine: what is tried is the host's.
     environment.systemPackages = [ pkgs.afield pkgs.afield-hub ];
-    environment.etc."fleet/afield.toml".text = fleet;
+    environment.etc = lib.mapAttrs' (name: text: lib.nameValuePair "fleet/${name}" { inherit text; }) files // {
+      "generation".text = lib.mkDefault "first";
+    };
     afield.repositories = [ "file:///srv/fleet/repository" ];
-    environment.etc."generation".text = lib.mkDefault "first";
     # Two new systems: one is fine, the other cuts off its own way in.
     specialisation.good.configuration.environment.etc."generation".text = lib.mkForce "good";
     specialisation.bad.configuration = {
@@ -35,23 +75,14 @@ in
   });
 
   testScript = ''
-    def store(path):
-        real = clinic.succeed(f"readlink -f {path}").strip()
-        return f'builtins.storePath "{real}"'
-
     def release(number, name):
-        # A derivation that is a copy of the specialisation: what a build of this host would give.
-        copy = store("$(command -v cp)")
-        system = store(f"/run/booted-system/specialisation/{name}")
-        build = f'builder = {copy}; args = [ "-a" "''${{{system}}}/." (placeholder "out") ];'
-        nix = f'{{ clinic = derivation {{ name = "{name}"; system = builtins.currentSystem; {build} }}; }}'
-        clinic.succeed(f"cat >/srv/fleet/systems.nix <<'EOF'\n{nix}\nEOF")
+        clinic.succeed(f"cd /srv/fleet && echo -n $(readlink -f /run/booted-system/specialisation/{name}) >system")
+        clinic.succeed("cd /srv/fleet && echo -n $(readlink -f /run/current-system/sw) >tools")
         clinic.succeed(f"cd /srv/fleet && afield release --keys keys && afield rollout start {number} --keys keys")
         clinic.execute("systemctl start nixos-upgrade")
 
     clinic.wait_for_unit("multi-user.target")
-    clinic.succeed("mkdir -p /srv/fleet/org-config/hosts && cp -L /etc/fleet/afield.toml /srv/fleet")
-    clinic.succeed("touch /srv/fleet/org-config/hosts/clinic.nix")
+    clinic.succeed("cp -rL /etc/fleet /srv/fleet && chmod -R u+w /srv/fleet")
     clinic.succeed("cd /srv/fleet && afield keys init --out keys && cp keys/root.json /etc/afield/root.json")
     clinic.succeed(
         "cd /srv/fleet && systemd-run --unit=hub --working-directory=/srv/fleet afield-hub serve --repository repository"

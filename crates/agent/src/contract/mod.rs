@@ -96,6 +96,9 @@ pub fn run(config: &Config, system: &StorePath, action: Action, log: &File) -> a
         // What it wrote to /etc is what the distribution starts.
         (Contract::SystemManager, Action::Boot) => return Ok(()),
     };
+    if (contract, action) == (Contract::SystemManager, Action::Test) {
+        system_manager::make_way(config, system)?;
+    }
     let tool = format!("{system}/{}", contract.program());
     let mut command = if config.is_machine() {
         match action {

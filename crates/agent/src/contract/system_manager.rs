@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Config;
+use crate::install;
 
 /// Where it keeps its state.
 const STATE: &str = "/var/lib/system-manager/state/system-manager-state.json";
@@ -62,6 +63,27 @@ pub fn differences(config: &Config, system: &StorePath) -> Vec<String> {
         found.push(format!("{system}: {e:#}"));
     }
     found
+}
+
+/// Moves aside what `afield-agent install` wrote where a system brings a file of its own: the system would pass over it,
+/// and never be in force. What anybody else wrote stays, and fails the release by name.
+pub fn make_way(config: &Config, system: &StorePath) -> anyhow::Result<()> {
+    let system = Path::new(system.as_str());
+    let etc: EtcFiles = read(config, &system.join("etcFiles/etcFiles.json"))?;
+    let mut targets = Vec::new();
+    walk(config, &etc.static_env, Path::new(""), &mut targets)?;
+    let copied = etc.entries.into_values().filter(|entry| entry.mode != "symlink");
+    targets.extend(copied.map(|entry| entry.target));
+    for target in targets {
+        let path = Path::new("/etc").join(target);
+        let full = config.inside(&path);
+        if install::wrote(&path, &full) {
+            let mut aside = full.clone().into_os_string();
+            aside.push(".from-install");
+            fs::rename(&full, aside).with_context(|| full.display().to_string())?;
+        }
+    }
+    Ok(())
 }
 
 fn compare(config: &Config, system: &Path, found: &mut Vec<String>) -> anyhow::Result<()> {

@@ -18,6 +18,7 @@ use crate::nix::closure::Facts;
 use crate::nix::eval::{Evaluation, evaluate};
 use crate::nix::reason::Reason;
 use crate::nix::{NixError, System};
+use crate::output::count;
 use crate::progress::Progress;
 use crate::table::{Tone, cell, render, toned};
 
@@ -122,7 +123,7 @@ fn evaluate_all(
     hosts: &BTreeMap<HostName, HostKind>,
 ) -> Result<Evaluation, Failure> {
     let progress = Progress::steps("evaluating", hosts.len() as u64);
-    progress.at(&format!("{} hosts", hosts.len()));
+    progress.at(&count(hosts.len(), "host"));
     let mut all = Evaluation::default();
     let file = project.settings.build.file.is_some();
     for kind in [HostKind::Nixos, HostKind::Ubuntu] {

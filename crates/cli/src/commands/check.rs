@@ -9,6 +9,7 @@ use serde_json::json;
 use super::secrets::keyring::{KeyArgs, Keyring};
 use crate::context::{Context, Folder};
 use crate::exit::{CommandResult, Outcome};
+use crate::output::count;
 use crate::report;
 
 /// Arguments of `afield check`.
@@ -72,10 +73,11 @@ fn text(folder: &Folder, context: &mut Context) -> anyhow::Result<()> {
         let text = report::text(finding, folder, &cwd, color);
         context.out.line(&format!("{}\n", text.trim_end()))?;
     }
-    let count = |severity| folder.findings.iter().filter(|f| f.severity == severity).count();
-    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    let hosts = folder.fleet.hosts.len();
-    context.out.note(&format!("{hosts} hosts: {errors} errors, {warnings} warnings"));
+    let of = |severity| folder.findings.iter().filter(|f| f.severity == severity).count();
+    let (errors, warnings) =
+        (count(of(Severity::Error), "error"), count(of(Severity::Warning), "warning"));
+    let hosts = count(folder.fleet.hosts.len(), "host");
+    context.out.note(&format!("{hosts}: {errors}, {warnings}"));
     for unseen in &folder.fleet.unseen {
         context.out.note(&format!("not looked into: {}: {}", unseen.file, unseen.why));
     }

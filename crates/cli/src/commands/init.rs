@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::changes::put;
 use crate::context::{Context, Folder};
 use crate::exit::{CommandResult, Failure, Outcome};
+use crate::output::count;
 
 /// Arguments of `afield init`.
 #[derive(Debug, Args)]
@@ -159,21 +160,21 @@ fn settings(name: &Name, dir: &Path, folder: &Folder) -> String {
 /// What was read.
 fn found(folder: &Folder) -> Vec<String> {
     let fleet = &folder.fleet;
-    let count = |severity| folder.findings.iter().filter(|f| f.severity == severity).count();
+    let of = |severity| folder.findings.iter().filter(|f| f.severity == severity).count();
     vec![
         format!(
-            "{} hosts, {} people, {} roles, {} relays, {} app configs, {} files of secrets",
-            fleet.hosts.len(),
+            "{}, {} people, {}, {}, {}, {} of secrets",
+            count(fleet.hosts.len(), "host"),
             fleet.keys.len(),
-            fleet.people.roles.len(),
-            fleet.relays.servers.len(),
-            fleet.configs.len(),
-            fleet.sealed.len(),
+            count(fleet.people.roles.len(), "role"),
+            count(fleet.relays.servers.len(), "relay"),
+            count(fleet.configs.len(), "app config"),
+            count(fleet.sealed.len(), "file"),
         ),
         format!(
-            "{} errors, {} warnings (`afield check`)",
-            count(Severity::Error),
-            count(Severity::Warning)
+            "{}, {} (`afield check`)",
+            count(of(Severity::Error), "error"),
+            count(of(Severity::Warning), "warning")
         ),
     ]
 }
@@ -184,7 +185,8 @@ fn missing(dir: &Path, folder: &Folder) -> Vec<String> {
     let errors = folder.findings.iter().filter(|f| f.severity == Severity::Error).count();
     if errors > 0 {
         missing.push(format!(
-            "correct the {errors} errors that `afield check` tells: with one, nothing is released"
+            "correct {}, see `afield check`: with one, nothing is released",
+            count(errors, "error")
         ));
     }
     if !dir.join("flake.nix").is_file() && !dir.join("systems.nix").is_file() {

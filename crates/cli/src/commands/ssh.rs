@@ -13,6 +13,7 @@ use clap::Args;
 use super::connect::route;
 use crate::context::{Context, Folder};
 use crate::exit::{CommandResult, Failure, Outcome};
+use crate::output::count;
 use crate::{pinned, write};
 
 /// Arguments of `afield ssh`.
@@ -129,7 +130,7 @@ pub fn config(args: &SshConfigArgs, context: &mut Context) -> CommandResult {
         context.out.note(&format!("left out: {why}"));
     }
     let file = dir.join("config");
-    context.out.line(&format!("{} hosts are in {}", routes.len(), file.display()))?;
+    context.out.line(&format!("{}: {}", file.display(), count(routes.len(), "host")))?;
     context.out.line(&format!("put this first into ~/.ssh/config: Include {}", file.display()))?;
     Ok(Outcome::Done)
 }

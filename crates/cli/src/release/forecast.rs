@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::output::count;
 use afield_core::budget::told;
 use afield_core::ids::{HostName, Name};
 use afield_core::settings::Settings;
@@ -50,6 +51,6 @@ impl SiteForecast {
     pub fn line(&self) -> String {
         let site = self.site.as_ref().map_or("hosts without a site", |site| site.as_str());
         let each = if self.hosts == 1 { "" } else { ", for the dearest of them" };
-        format!("{site} ({} hosts): {}{each}", self.hosts, self.words)
+        format!("{site} ({}): {}{each}", count(self.hosts, "host"), self.words)
     }
 }

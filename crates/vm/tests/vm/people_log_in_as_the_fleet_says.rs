@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use afield_core::host_data::{Access, HostData};
 use afield_testkit::golden::golden;
+use afield_testkit::golden_keys::private_key;
 use afield_testkit::host::key;
 use afield_testkit::system::{Contract, System};
 use afield_vm::bed::Bed;
@@ -140,13 +141,7 @@ impl Scene {
 
     /// A private key as a file; none for those that only a token has.
     fn private(&self, name: &str) -> Option<PathBuf> {
-        let key = self.key(name);
-        let body = key["openssh_key_v1_base64"].as_str()?;
-        let lines: Vec<&str> = body.as_bytes().chunks(70).map(|l| std::str::from_utf8(l).unwrap()).collect();
-        let pem = format!(
-            "-----BEGIN OPENSSH PRIVATE KEY-----\n{}\n-----END OPENSSH PRIVATE KEY-----\n",
-            lines.join("\n")
-        );
+        let pem = private_key(name)?;
         let file = self.keys.path().join(name.replace('/', "-"));
         std::fs::write(&file, pem).unwrap();
         run(Command::new("chmod").arg("600").arg(&file));

@@ -16,6 +16,7 @@ use super::keyring::{self, KeyArgs, Keyring};
 use super::{file, fleet};
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure, Outcome};
+use crate::output::count;
 
 /// Arguments of `afield secrets seal`.
 #[derive(Debug, Args)]
@@ -218,5 +219,7 @@ fn print(
     for file in &files {
         context.out.line(&format!("{file}: {would}written"))?;
     }
-    context.out.line(&format!("{would}sealed to {} hosts, {length} bytes each", plan.hosts.len()))
+    context
+        .out
+        .line(&format!("{would}sealed to {}, {length} bytes each", count(plan.hosts.len(), "host")))
 }

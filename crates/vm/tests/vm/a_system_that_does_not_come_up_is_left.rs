@@ -69,6 +69,7 @@ fn systemd_boot_leaves_a_system_that_panics_and_keeps_a_good_one() {
 }
 
 #[test]
+#[ignore = "slow: four boots"]
 fn grub_leaves_a_system_that_panics_and_keeps_a_good_one() {
     let mut host = Host::with(Loader::Grub);
     host.leaves(&PANICS);

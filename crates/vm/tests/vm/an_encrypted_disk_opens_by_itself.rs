@@ -17,7 +17,7 @@ use afield_vm::chance::Chance;
 use afield_vm::guest::{Guest, Options};
 use afield_vm::machine::{BOOT, Machine};
 
-const OPEN_DISK: &str = include_str!("../../../../nix/scripts/open-disk.sh");
+const OPEN_DISK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nix/scripts/open-disk.sh");
 
 /// The device: a real disk's place is taken by a file on it.
 const DEVICE: &str = "[Unit]
@@ -126,7 +126,7 @@ fn install(bed: &Bed<Guest>) {
     for (name, text) in units {
         bed.machine.write(&format!("/etc/systemd/system/{name}"), text.as_bytes());
     }
-    bed.machine.write("/usr/local/lib/open-disk.sh", OPEN_DISK.as_bytes());
+    bed.machine.copy(OPEN_DISK.as_ref(), "/usr/local/lib/open-disk.sh");
     bed.machine.exec("systemctl daemon-reload && systemctl --quiet enable open_encrypted_data data.mount app");
 }
 

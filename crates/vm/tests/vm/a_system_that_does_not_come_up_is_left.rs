@@ -137,6 +137,8 @@ impl Host {
     fn leaves(&mut self, trouble: &Trouble) {
         let from = self.bed.machine.console().len();
         let (release, system) = offer(&mut self.bed, trouble.text, trouble.params, trouble.at_boot);
+        let left = format!("afield-agent status | grep -q 'failed here .*release {release}\\b'");
+        self.bed.machine.wait_through_boots("it is left", BOOTS, &left);
         let failed = |report: &Report| why(&report.event, release).is_some();
         let reports = self.bed.reported("it is left", failed);
         let told: Vec<String> = reports.iter().filter_map(|r| why(&r.event, release)).collect();

@@ -58,6 +58,7 @@ const NO_AGENT: Trouble = Trouble {
 };
 
 #[test]
+#[ignore = "slow: four boots and three tries"]
 fn systemd_boot_leaves_a_system_that_panics_and_keeps_a_good_one() {
     let mut host = Host::with(Loader::SystemdBoot);
     host.leaves(&PANICS);

@@ -9,6 +9,8 @@ let
   users = config.settings.users;
   host = config.settings.network.host_name;
   listed = cfg.relay_servers ? ${host};
+  # Hub and repository, for hosts whose site lets nothing but SSH out.
+  reach = config.afield.folder.settings.relays.hosts-reach or [ ];
 
   # Who may pass: those who may log in to a host behind the relay, and no others.
   passing = relayKeys.tunnellerKeys {
@@ -68,15 +70,24 @@ in
           PerSourceMaxStartups = 50;
           # A handshake takes 10 s over a satellite.
           LoginGraceTime = 60;
+        }
+        # From 9.8 on, sshd locks an address out for what single connections did. Behind one address there are many hosts.
+        // lib.optionalAttrs (lib.versionAtLeast (config.programs.ssh.package.version or "0") "9.8") {
+          PerSourcePenalties = "no";
         };
         # Hosts ask for a sign of life every 10 s; one that is silent for 30 s is gone, and its ports are free again.
-        extraConfig = ''
+        # The first value counts, so that this stands before what holds for the account's group.
+        extraConfig = lib.mkBefore (lib.optionalString (reach != [ ]) ''
+          Match User tunnel
+            AllowTcpForwarding yes
+            PermitOpen ${lib.concatStringsSep " " reach}
+        '' + ''
           Match User tunnel,tunneller
             PermitTTY no
             MaxSessions 0
             ClientAliveInterval 15
             ClientAliveCountMax 1
-        '';
+        '');
       };
       # Each visitor of a dead host's port puts sshd's own keepalive off: the kernel gives the connection up (25 s).
       boot.kernel.sysctl."net.ipv4.tcp_retries2" = lib.mkDefault 6;

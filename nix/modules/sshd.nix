@@ -16,6 +16,9 @@ in
       openFirewall = true;
       # Nobody adds keys by hand: the fast layer's keys, and those that live in the system.
       authorizedKeysInHomedir = false;
+      # Certificates, where the fleet trusts a CA: an account without a file of principals takes none.
+      settings.TrustedUserCAKeys = "/var/lib/afield-access/user_ca.pub";
+      settings.AuthorizedPrincipalsFile = "/var/lib/afield-access/authorized_principals.d/%u";
       authorizedKeysFiles = lib.mkForce [ "/var/lib/afield-access/authorized_keys.d/%u" "/etc/ssh/authorized_keys.d/%u" ];
       settings = {
         PasswordAuthentication = false;

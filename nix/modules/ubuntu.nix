@@ -30,6 +30,8 @@ in
       # Read before the distribution's own file; the first value of a setting wins.
       "ssh/sshd_config.d/10-afield.conf".text = ''
         AuthorizedKeysFile /var/lib/afield-access/authorized_keys.d/%u /etc/ssh/authorized_keys.d/%u
+        TrustedUserCAKeys /var/lib/afield-access/user_ca.pub
+        AuthorizedPrincipalsFile /var/lib/afield-access/authorized_principals.d/%u
         PasswordAuthentication no
         KbdInteractiveAuthentication no
         PermitRootLogin prohibit-password

@@ -100,6 +100,18 @@ const PICTURE: &[Need] = &[
     },
 ];
 
+#[cfg(feature = "delivery")]
+const DELIVERY: &[Need] = &[
+    Need {
+        package: "patchelf",
+        why: "writes store paths into programs, as Nix does",
+        present: || find("patchelf").is_some(),
+    },
+    Need { package: "bsdiff", why: "is compared with", present: || find("bsdiff").is_some() },
+    Need { package: "xdelta3", why: "is compared with", present: || find("xdelta3").is_some() },
+    Need { package: "casync", why: "is compared with", present: || find("casync").is_some() },
+];
+
 const MACHINES: &[Need] = &[
     Need {
         package: "systemd-container",
@@ -139,6 +151,12 @@ pub fn ensure(picture: bool) -> Result<bool> {
 /// The same, with what `cargo vm` needs.
 pub fn ensure_machines() -> Result<bool> {
     ensure_also(MACHINES)
+}
+
+/// The same, with what `cargo bench-delivery` needs.
+#[cfg(feature = "delivery")]
+pub fn ensure_delivery() -> Result<bool> {
+    ensure_also(DELIVERY)
 }
 
 fn ensure_also(extra: &[Need]) -> Result<bool> {

@@ -387,7 +387,9 @@ fn host_data_holds_what_the_fleet_folder_says_about_a_host() {
         "fay": { "public_keys": [{ "publicKey": common::public_key(102), "keyOptions": ["no-pty"] }] },
     }});
     field.write("org-config/json/keys.json", &keys.to_string());
-    settings(&field, "[access]\nend-sessions = true\n");
+    let ca = common::public_key(110);
+    let access = format!("[access]\nend-sessions = true\nuser-ca = [\"{ca}\"]\n");
+    settings(&field, &format!("{access}[relays]\nhosts-reach = [\"hub.example.org:443\"]\n"));
     field.write("org-config/secrets/generated/generated-secrets.yml", "{}\n");
     let age = "-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n-----END AGE ENCRYPTED FILE-----\n";
     field.write("org-config/secrets/generated/age/aa.age", age);
@@ -404,8 +406,13 @@ fn host_data_holds_what_the_fleet_folder_says_about_a_host() {
         (tunnel.forwards[0].listen, tunnel.relays[0].addresses[0].as_str()),
         (2000, "192.0.2.1")
     );
-    assert!(aa.relay.is_none());
-    let relay = data(&field, 1, "relay").relay.unwrap();
+    assert!(aa.relay.is_none() && aa.relay_principals.is_empty() && aa.hosts_reach.is_empty());
+    let relay = data(&field, 1, "relay");
+    assert_eq!([aa.user_ca[0].as_str(), relay.user_ca[0].as_str()], [&ca, &ca]);
+    assert_eq!(relay.hosts_reach, ["hub.example.org:443".parse().unwrap()]);
+    let fay = relay.relay_principals.iter().find(|line| line.ends_with(" fay@:relays")).unwrap();
+    assert!(fay.contains("permitopen=\"localhost:2000\",expiry-time=\"20900501\""), "{fay}");
+    let relay = relay.relay.unwrap();
     assert!(relay.tunnel[0].starts_with("restrict,port-forwarding,permitlisten=\"2000\""));
     assert!(
         relay
@@ -431,6 +438,7 @@ fn host_data_holds_what_the_fleet_folder_says_about_a_host() {
     field.run(&["release", "--keys", "keys"]).code(0);
     let old = data(&field, 2, "aa");
     assert!(old.format == 1 && old.tunnel.is_none() && old.access.contains_key("ann"));
+    assert!(old.user_ca.is_empty());
 }
 
 #[test]

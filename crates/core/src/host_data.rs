@@ -8,8 +8,9 @@ use crate::accounts;
 use crate::budget::Budget;
 use crate::host_plan::RelayKeys;
 use crate::ids::{HostName, Name, UserName};
+use crate::settings::PublicKeyText;
 use crate::span::Span;
-use crate::tunnel;
+use crate::tunnel::{self, config::Target};
 
 /// Format number of [`HostData`]; an agent refuses a higher one, and says that it must be updated first.
 ///
@@ -46,6 +47,15 @@ pub struct HostData {
     /// On relays: who may listen, and who may pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<RelayKeys>,
+    /// SSH CAs whose certificates of people count on the host. Older agents pass over this and what follows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user_ca: Vec<PublicKeyText>,
+    /// On relays: which certificates may pass, a line a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relay_principals: Vec<String>,
+    /// On relays: what hosts may reach through them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts_reach: Vec<Target>,
     /// Deployment services, which `robot` may start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deployments: Vec<Name>,
@@ -194,7 +204,7 @@ pub enum DataFlaw {
         why: String,
     },
     /// A line for a relay's accounts would give more than a relay's accounts may have.
-    #[error("a key for the relay's account {account} lacks `restrict`: {line}")]
+    #[error("a key or principal for the relay's account {account} lacks `restrict`: {line}")]
     Relay {
         /// `tunnel` or `tunneller`.
         account: &'static str,
@@ -219,6 +229,9 @@ impl HostData {
             age: None,
             tunnel: None,
             relay: None,
+            user_ca: Vec::new(),
+            relay_principals: Vec::new(),
+            hosts_reach: Vec::new(),
             deployments: Vec::new(),
             end_sessions: false,
             budget: None,
@@ -250,8 +263,10 @@ impl HostData {
             check_access(user, access).map_err(wrong)
         })?;
         if let Some(keys) = &self.relay {
-            check_relay(keys)?;
+            check_relay("tunnel", &keys.tunnel)?;
+            check_relay("tunneller", &keys.tunneller)?;
         }
+        check_relay("tunneller", &self.relay_principals)?;
         self.tunnel.as_ref().map_or(Ok(()), |tunnel| Ok(tunnel.check()?))
     }
 
@@ -262,8 +277,8 @@ impl HostData {
 
     /// The same as agents of format 1 take it: they apply app configs and checks, and carry the rest.
     pub fn as_format_1(self) -> Self {
-        let (age, tunnel, relay, deployments, end_sessions) = (None, None, None, Vec::new(), false);
-        Self { format: 1, age, tunnel, relay, deployments, end_sessions, ..self }
+        let Self { checks, configs, access, sealed, budget, host, .. } = self;
+        Self { format: 1, checks, configs, access, sealed, budget, ..Self::empty(host) }
     }
 }
 
@@ -289,15 +304,12 @@ fn check_access(user: &str, access: &Access) -> Result<(), String> {
     }
 }
 
-fn check_relay(keys: &RelayKeys) -> Result<(), DataFlaw> {
-    for (account, lines) in [("tunnel", &keys.tunnel), ("tunneller", &keys.tunneller)] {
-        let narrow =
-            |line: &&String| one_line(line) && line.starts_with("restrict,port-forwarding");
-        if let Some(line) = lines.iter().find(|line| !narrow(line)) {
-            return Err(DataFlaw::Relay { account, line: shorten(line) });
-        }
+fn check_relay(account: &'static str, lines: &[String]) -> Result<(), DataFlaw> {
+    let narrow = |line: &&String| one_line(line) && line.starts_with("restrict,port-forwarding");
+    match lines.iter().find(|line| !narrow(line)) {
+        Some(line) => Err(DataFlaw::Relay { account, line: shorten(line) }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn one_line(text: &str) -> bool {
@@ -379,6 +391,11 @@ mod tests {
         });
         let found = relay.validate(&host);
         assert!(matches!(found, Err(DataFlaw::Relay { account: "tunneller", .. })), "{found:?}");
+        for line in ["ann@:relays", "restrict,port-forwarding ann@:relays\nroot"] {
+            let relay_principals = vec![line.to_owned()];
+            let found = HostData { relay_principals, ..data(&[]) }.validate(&host);
+            assert!(matches!(found, Err(DataFlaw::Relay { .. })), "{line:?} gave {found:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A real relay: a network of its own and the machine's own sshd in it, set up by the script that operators use.
 //!
-//! `/etc` is an overlay in a mount namespace, so that accounts and keys of the test stay in the test.
+//! `/etc` is an overlay in a mount namespace, and `/var/lib` is empty there, so that accounts and keys of the test stay in
+//! the test.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -75,6 +76,7 @@ impl SshRelay {
         let script = "set -e
             mount -t overlay overlay -o lowerdir=/etc,upperdir=$1/up,workdir=$1/work /etc
             mount -t tmpfs none /run
+            mount -t tmpfs -o mode=755 none /var/lib
             mkdir /run/sshd
             sh $1/install
             exec /usr/sbin/sshd -D -e -h $1/host_key";

@@ -130,21 +130,10 @@ fn smallest(memory: &Path, base: Option<&PathBuf>, path: &Path) -> anyhow::Resul
     if let Some(old) = &old {
         fs::write(at("old"), old)?;
         tool("bsdiff", Command::new("bsdiff").args(["old", "new", "out"]))?;
-        tool(
-            "xdelta3",
-            Command::new("xdelta3").args([
-                "-9",
-                "-S",
-                "djw",
-                "-B",
-                "536870912",
-                "-e",
-                "-s",
-                "old",
-                "new",
-                "out",
-            ]),
-        )?;
+        // A source window as large as the file: more is only memory to clear, for thousands of files.
+        let window = old.len().next_power_of_two().clamp(16 << 20, 512 << 20).to_string();
+        let args = ["-9", "-S", "djw", "-B", &window, "-e", "-s", "old", "new", "out"];
+        tool("xdelta3", Command::new("xdelta3").args(args))?;
         tool(
             "zstd",
             Command::new("zstd").args([

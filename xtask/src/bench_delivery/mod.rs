@@ -60,6 +60,7 @@ struct Row {
 
 /// Runs the bench.
 pub fn run(options: &Options) -> anyhow::Result<()> {
+    crate::setup::ensure_delivery()?;
     std::fs::create_dir_all(&options.work)?;
     let work = options.work.canonicalize()?;
     let names: Vec<String> = if options.packages.is_empty() {

@@ -74,6 +74,8 @@ fn measure(lane: &mut Lane, fault: Fault, phase: Duration) -> Duration {
             lane.relay.net.black_hole_up(1);
             lane.relay.stop();
             away(secs);
+            // A machine that lost its power knows no old connections; this one's kernel still has them.
+            lane.relay.net.run("ss", &["-K", "-t", "state", "all"]);
             lane.relay.net.no_black_hole_up(1);
             lane.site.no_black_hole(1, 2);
             lane.relay.start();

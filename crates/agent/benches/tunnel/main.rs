@@ -1,14 +1,16 @@
 //! `cargo bench-tunnel`: how long until a login works again after a fault, ours beside autossh with the options of the
 //! older unit, at the same time and over the same kind of network, with real sshd relays; an hour of seeded faults;
-//! and with `--scale` many tunnels at one relay.
+//! and with `--scale` many tunnels at one relay, with `--idle` what tunnels cost that nobody uses.
 //!
 //! Does nothing without `--run`, since `cargo test --all-targets` starts it too. Needs root and autossh.
 #![allow(clippy::unwrap_used, reason = "a bench ends where it goes wrong")]
 
 mod faults;
 mod hour;
+mod idle;
 mod lane;
 mod scale;
+mod usage;
 
 use clap::Parser;
 
@@ -38,6 +40,9 @@ struct Args {
     /// Only this: so many tunnels at one relay, and all of them again after it restarts.
     #[arg(long, value_name = "TUNNELS")]
     scale: Option<u16>,
+    /// Only this: what three tunnels cost in so many idle minutes.
+    #[arg(long, value_name = "MINUTES")]
+    idle: Option<u64>,
     /// Taken for cargo, which passes it on.
     #[arg(long, hide = true)]
     bench: bool,
@@ -51,6 +56,9 @@ fn main() {
     }
     if let Some(tunnels) = args.scale {
         return scale::run(tunnels);
+    }
+    if let Some(minutes) = args.idle {
+        return idle::run(minutes.max(1));
     }
     let (runs, minutes) = match args.quick {
         true => (1, 5),

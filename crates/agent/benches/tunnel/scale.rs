@@ -10,6 +10,7 @@ use afield_testkit::net::{Net, wait_for};
 use afield_testkit::relay::{SshKey, SshRelay};
 
 use crate::lane::{Known, agent_command};
+use crate::usage::Usage;
 
 /// The first host's port on the relay.
 const FIRST: u16 = 2001;
@@ -48,7 +49,7 @@ pub fn run(tunnels: u16) {
     println!(
         "{tunnels} tunnels at one relay, its hosts behind {ways} addresses, all on this machine"
     );
-    cost(&relay, tunnels);
+    cost(&relay, &hosts, tunnels);
     storm(&mut relay, tunnels);
 }
 
@@ -97,55 +98,24 @@ fn open(relay: &Net, tunnels: u16) -> usize {
     ports.len()
 }
 
-fn cost(relay: &SshRelay, tunnels: u16) {
-    let before = Usage::of(relay);
+fn cost(relay: &SshRelay, hosts: &Hosts, tunnels: u16) {
+    let roots: [Vec<u32>; 2] =
+        [relay.processes().into_iter().take(1).collect(), hosts.0.iter().map(Child::id).collect()];
+    let before = roots.each_ref().map(|roots| Usage::of(roots));
     let pause = Duration::from_secs(60);
     std::thread::sleep(pause);
-    let after = Usage::of(relay);
     let each = |n: u64| n as f64 / f64::from(tunnels);
-    println!(
-        "on the relay, a tunnel: {:.1} processes, {:.2} MB of its own ({:.2} MB with its share of what is mapped)",
-        each(after.processes),
-        each(after.private_kb) / 1024.0,
-        each(after.pss_kb) / 1024.0
-    );
-    let spent = after.nanos.saturating_sub(before.nanos) as f64 / 1e6;
-    let share = spent / pause.as_millis() as f64 * 100.0;
-    println!(
-        "idle for {} s: {:.2} ms of processor time a tunnel and minute, {share:.2} % of one processor for all",
-        pause.as_secs(),
-        spent / f64::from(tunnels)
-    );
-}
-
-/// What the relay's sshd processes use.
-#[derive(Default)]
-struct Usage {
-    processes: u64,
-    private_kb: u64,
-    pss_kb: u64,
-    nanos: u64,
-}
-
-impl Usage {
-    fn of(relay: &SshRelay) -> Self {
-        let mut all = Self::default();
-        for pid in relay.processes() {
-            let read =
-                |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-            let (memory, spent) = (read("smaps_rollup"), read("schedstat"));
-            let kb = |name: &str| -> u64 {
-                let line = memory.lines().find_map(|line| line.strip_prefix(name));
-                line.and_then(|l| l.split_whitespace().next()?.parse().ok()).unwrap_or(0)
-            };
-            all.processes += 1;
-            all.private_kb += kb("Private_Dirty:") + kb("Private_Clean:");
-            all.pss_kb += kb("Pss:");
-            // Nanoseconds on a processor: ticks would miss what takes less than one.
-            let spent = spent.split(' ').next().and_then(|word| word.parse::<u64>().ok());
-            all.nanos += spent.unwrap_or(0);
-        }
-        all
+    for ((place, roots), before) in ["relay", "hosts"].iter().zip(&roots).zip(before) {
+        let after = Usage::of(roots);
+        let spent = after.nanos.saturating_sub(before.nanos) as f64 / 1e6;
+        println!(
+            "{place}, a tunnel: {:.1} processes, {:.2} MB of its own ({:.2} MB with its share of what is mapped), {:.2} ms of processor time in an idle minute; all together {:.2} % of one processor",
+            each(after.processes),
+            each(after.private_kb) / 1024.0,
+            each(after.pss_kb) / 1024.0,
+            spent / f64::from(tunnels),
+            spent / pause.as_millis() as f64 * 100.0
+        );
     }
 }
 

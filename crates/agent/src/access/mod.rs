@@ -6,6 +6,7 @@
 mod memory;
 mod place;
 mod sessions;
+mod sshd;
 mod system;
 mod undeclared;
 
@@ -45,7 +46,9 @@ fn view<'a>(host: &Host, data: &'a HostData, now: Timestamp) -> anyhow::Result<V
     ids.reserve(&users, &groups, &system::taken(config, &system))?;
     let wanted = accounts::wanted(data, &people, &system, &ids);
     let mut stale = ids.written.clone();
-    stale.extend(system::listed(config, accounts::KEYS));
+    for folder in [accounts::KEYS, accounts::PRINCIPALS] {
+        stale.extend(system::listed(config, folder));
+    }
     // What a power cut left beside its place.
     stale.extend(ids.written.iter().filter_map(|path| place::beside(path)));
     for placed in &wanted {
@@ -91,9 +94,10 @@ pub fn drift(host: &Host, data: &HostData, now: Timestamp) -> Vec<String> {
 }
 
 fn why_stale(path: &str, people: &People<'_>) -> String {
-    let name = path.strip_prefix(accounts::KEYS).map_or("", |rest| rest.trim_start_matches('/'));
-    match people.ended.get(name) {
-        Some(day) => format!("{path}: the access of {name} ended on {day}"),
+    let account = |folder| path.strip_prefix(folder)?.strip_prefix('/');
+    let name = [accounts::KEYS, accounts::PRINCIPALS].into_iter().find_map(account);
+    match name.and_then(|name| Some((name, people.ended.get(name)?))) {
+        Some((name, day)) => format!("{path}: the access of {name} ended on {day}"),
         None => format!("{path} is not declared any more"),
     }
 }

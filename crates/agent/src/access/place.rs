@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use afield_core::accounts::{KEYS, Placed, SUDOERS, What};
+use afield_core::accounts::{FOLDER, Placed, SUDOERS, What};
 use afield_store::{fault, files};
 use anyhow::{Context as _, bail};
 
@@ -19,8 +19,8 @@ use crate::config::Config;
 pub fn all(config: &Config, wanted: &[Placed], stale: &BTreeSet<String>) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
-    // Keys and sudo rules before the records that they speak of.
-    let first = |path: &&String| path.starts_with(KEYS) || *path == SUDOERS;
+    // Keys, principals and sudo rules before the records that they speak of.
+    let first = |path: &&String| path.starts_with(FOLDER) || *path == SUDOERS;
     let ordered = stale.iter().filter(first).chain(stale.iter().filter(|path| !first(path)));
     for (n, path) in ordered.enumerate() {
         let full = config.inside(Path::new(path));

@@ -6,10 +6,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use afield_core::accounts::{self, Ids, KEYS, People, RECORDS, System};
+use afield_core::accounts::{self, Ids, People, RECORDS, System};
 use afield_core::host_data::HostData;
 use afield_store::files;
 
+use super::sshd;
 use crate::config::{Accounts, Config};
 use crate::host::Host;
 use crate::tree::takes_acl;
@@ -149,8 +150,10 @@ pub fn without_effect(
         }
     }
     if config.is_machine() && !people.active.is_empty() {
-        said.extend(sshd_is_deaf());
         said.extend(failed_units());
+    }
+    if config.is_machine() {
+        said.extend(sshd::is_deaf(data, people));
     }
     said
 }
@@ -168,17 +171,6 @@ fn sudo_is_deaf(sudoers: &str) -> Option<String> {
             "/etc/sudoers does not include /etc/sudoers.d, so the sudo rules do nothing".into(),
         ),
     }
-}
-
-/// Asks sshd itself, which reads what it would read.
-fn sshd_is_deaf() -> Option<String> {
-    let sshd = program("sshd")?;
-    let output = Command::new(sshd).arg("-T").stdin(Stdio::null()).output().ok()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let files = text.lines().find_map(|line| line.strip_prefix("authorizedkeysfile "))?;
-    (!files.split(' ').any(|file| file == format!("{KEYS}/%u"))).then(|| {
-        format!("sshd does not read {KEYS}/%u (AuthorizedKeysFile is {files}), so the keys there open nothing")
-    })
 }
 
 /// Units that failed, by name.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use afield_core::tunnel::ssh::{self, Watcher};
+use afield_core::tunnel::ssh::{self, Watcher, Word};
 use afield_core::tunnel::{Config, Event, Relay};
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
@@ -17,6 +17,14 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 pub const COMMAND: &str = "tunnel-ssh";
 /// A longer line of OpenSSH is cut.
 const MAX_LINE: u64 = 4096;
+
+/// What a client says.
+pub(super) enum Said {
+    /// Something for the link.
+    Event(Event),
+    /// Somebody came through the tunnel.
+    Visitor,
+}
 
 /// A running client. Dropping it ends it.
 pub(super) struct Client {
@@ -32,7 +40,7 @@ impl Client {
         control: Option<&Path>,
         stream: TcpStream,
         round: u64,
-        tell: impl Fn(Event) + Send + 'static,
+        tell: impl Fn(Said) + Send + 'static,
     ) -> anyhow::Result<Self> {
         let known_hosts = known_hosts.to_str().context("the state folder's path is not UTF-8")?;
         let control = control.and_then(free);
@@ -53,14 +61,16 @@ impl Client {
             let mut words = BufReader::new(words);
             let mut line = Vec::new();
             while words.by_ref().take(MAX_LINE).read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                if watcher.line(&String::from_utf8_lossy(&line)) {
-                    tell(Event::Opened { round });
+                match watcher.line(&String::from_utf8_lossy(&line)) {
+                    Some(Word::Open) => tell(Said::Event(Event::Opened { round })),
+                    Some(Word::Visitor) => tell(Said::Visitor),
+                    None => {}
                 }
                 line.clear();
             }
             // Nobody else has its standard error: it has ended, or is about to.
             let _ = waited.lock().unwrap_or_else(PoisonError::into_inner).wait();
-            tell(Event::Ended { round, cause: watcher.cause() });
+            tell(Said::Event(Event::Ended { round, cause: watcher.cause() }));
         });
         Ok(Self { child })
     }

@@ -19,6 +19,7 @@ const MAX_ANSWER: usize = 8192;
 /// One try: its end, and whether anyone still wants it.
 pub(super) struct Try<'a> {
     until: Instant,
+    within: Duration,
     given_up: &'a AtomicBool,
 }
 
@@ -36,13 +37,15 @@ impl From<String> for Lost {
     }
 }
 
-/// Connects. The connection has no time limits left.
+/// Connects within a time, says so, and waits for first words. The connection has no time limits left.
 pub(super) fn dial(
     endpoint: &Endpoint,
     proxy: Option<&Proxy>,
+    within: Duration,
     given_up: &AtomicBool,
+    connected: impl FnOnce(),
 ) -> Result<TcpStream, Lost> {
-    let one = Try { until: Instant::now() + TRY_FOR, given_up };
+    let mut one = Try { until: Instant::now() + within, within, given_up };
     let stream = match (endpoint.path, proxy) {
         (Path::Direct, _) => one.connect(&endpoint.host, endpoint.port)?,
         (Path::Proxy, None) => return Err("there is no proxy".to_owned().into()),
@@ -53,6 +56,8 @@ pub(super) fn dial(
             stream
         }
     };
+    connected();
+    one.until = Instant::now() + TRY_FOR;
     one.first_words(&stream)?;
     let ready = || {
         stream.set_read_timeout(None)?;
@@ -76,7 +81,7 @@ impl Try<'_> {
             match TcpStream::connect_timeout(&address, left) {
                 Ok(stream) => {
                     stream.set_read_timeout(Some(LOOK_UP)).map_err(|e| e.to_string())?;
-                    stream.set_write_timeout(Some(TRY_FOR)).map_err(|e| e.to_string())?;
+                    stream.set_write_timeout(Some(self.within)).map_err(|e| e.to_string())?;
                     return Ok(stream);
                 }
                 Err(e) => last = e.to_string(),
@@ -145,7 +150,7 @@ impl Try<'_> {
         }
         let left = self.until.saturating_duration_since(Instant::now());
         match left.is_zero() {
-            true => Err(format!("no answer within {} s", TRY_FOR.as_secs())),
+            true => Err(format!("no answer within {:.0} s", self.within.as_secs_f32())),
             false => Ok(left),
         }
     }

@@ -19,12 +19,12 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use afield_core::ids::Name;
-use afield_core::tunnel::Config;
+use afield_core::tunnel::{Config, Site};
 use afield_store::files;
 use anyhow::{Context as _, bail};
 
@@ -70,7 +70,8 @@ pub fn run(places: &Places) -> anyhow::Result<()> {
         // Without it the host comes back a little later after a change: no reason to stay away.
         say(&format!("changes of the network go unnoticed: {e} (does the unit allow AF_NETLINK?)"));
     }
-    let mut tunnels = Tunnels { folder, workers: BTreeMap::new(), trouble: None };
+    let site = Arc::default();
+    let mut tunnels = Tunnels { folder, site, workers: BTreeMap::new(), trouble: None };
     let mut clock = watch::Clock::new();
     loop {
         tunnels.follow(&places.configs);
@@ -102,6 +103,7 @@ fn wait(changes: &Receiver<()>) -> bool {
 
 struct Tunnels {
     folder: Arc<Folder>,
+    site: Arc<Mutex<Site>>,
     workers: BTreeMap<Name, Worker>,
     /// What was wrong with the configuration when it was last read; it is said once.
     trouble: Option<String>,
@@ -143,7 +145,8 @@ impl Tunnels {
             }
         }
         for (name, own) in wanted {
-            self.workers.entry(name).or_insert_with(|| Worker::start(own, self.folder.clone()));
+            let (folder, site) = (self.folder.clone(), self.site.clone());
+            self.workers.entry(name).or_insert_with(|| Worker::start(own, folder, site));
         }
     }
 

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::TcpStream;
 use std::sync::mpsc::Sender;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use rustix::net::{
+    AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with, sockopt,
+};
 
 /// rtnetlink(7): RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE.
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
@@ -45,6 +48,25 @@ pub(super) fn network(tell: Sender<()>) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// After so much silence the kernel asks a connection's other end, at once if it was silent that long already, and goes
+/// on at this pace until it is answered; that ends no connection. None: it asks by itself no more.
+pub(super) fn ask_after(
+    connection: &TcpStream,
+    silence: Option<Duration>,
+    pace: Duration,
+) -> rustix::io::Result<()> {
+    /// The kernel's most: OpenSSH and `link` decide when enough has been asked.
+    const TRIES: u32 = 127;
+    let Some(silence) = silence else {
+        return sockopt::set_socket_keepalive(connection, false);
+    };
+    // In this order: what sets the length also counts the silence so far.
+    sockopt::set_socket_keepalive(connection, true)?;
+    sockopt::set_tcp_keepcnt(connection, TRIES)?;
+    sockopt::set_tcp_keepintvl(connection, pace)?;
+    sockopt::set_tcp_keepidle(connection, silence)
 }
 
 /// What is known of links; drivers of wireless cards announce links that have not changed.

@@ -2,24 +2,27 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use afield_core::tunnel::ssh::Cause;
-use afield_core::tunnel::{Action, Config, Endpoint, Event, Link, Relay, Status};
+use afield_core::tunnel::{Action, Config, Endpoint, Event, Link, Relay, Silence, Site, Status};
 
-use super::client::Client;
+use super::client::{Client, Said};
 use super::dial::{Lost, dial};
 use super::folder::Folder;
 use super::unanswered::unanswered;
+use super::watch::ask_after;
 
 /// An open tunnel's connection is looked at this often, which costs nothing on the wire.
 const LOOK: Duration = Duration::from_secs(1);
-/// The same while something waits for an answer.
+/// The same while something waits for an answer, or soon may.
 const LOOK_CLOSELY: Duration = Duration::from_millis(250);
+/// Somebody who came through so recently may still be there, or waits to come again.
+const IN_USE: Duration = Duration::from_secs(15);
 
 /// A running loop.
 pub(super) struct Worker {
@@ -30,6 +33,7 @@ pub(super) struct Worker {
 
 enum Message {
     Event(Event),
+    Visitor,
     Greeted(u64, Endpoint, TcpStream),
     NetworkChanged,
     Stop,
@@ -37,13 +41,13 @@ enum Message {
 
 impl Worker {
     /// Starts the loop for the one relay of a configuration.
-    pub fn start(config: Config, folder: Arc<Folder>) -> Self {
+    pub fn start(config: Config, folder: Arc<Folder>, site: Arc<Mutex<Site>>) -> Self {
         let (inbox, messages) = mpsc::channel();
         let (own, tell) = (config.clone(), inbox.clone());
         let thread = std::thread::spawn(move || {
             let relays = own.relays.clone();
             for relay in relays {
-                Loop::new(&own, relay, &folder, &tell).run(&messages);
+                Loop::new(&own, relay, &folder, &site, &tell).run(&messages);
             }
         });
         Self { config, inbox, thread }
@@ -76,6 +80,7 @@ struct Loop<'a> {
     config: &'a Config,
     relay: Relay,
     folder: &'a Folder,
+    site: &'a Mutex<Site>,
     tell: &'a Sender<Message>,
     link: Link,
     start: Instant,
@@ -86,8 +91,14 @@ struct Loop<'a> {
     client: Option<Client>,
     /// The client's connection: its address here, and the one there.
     ends: Option<(SocketAddr, SocketAddr)>,
+    /// The same connection, with the round of its client. It must not outlive that: the relay would hear of no end.
+    connection: Option<(u64, TcpStream)>,
+    /// After how much silence its kernel asks the other end.
+    asked_after: Option<Duration>,
+    /// When somebody last came through.
+    visited: Option<Instant>,
     /// How often the connection had asked in vain when it was last looked at, and when that was.
-    unanswered: u32,
+    unanswered: Silence,
     looked: Instant,
     told: Option<Status>,
 }
@@ -97,6 +108,7 @@ impl<'a> Loop<'a> {
         config: &'a Config,
         relay: Relay,
         folder: &'a Folder,
+        site: &'a Mutex<Site>,
         tell: &'a Sender<Message>,
     ) -> Self {
         let last_good = folder.last_good(&relay.name);
@@ -106,13 +118,17 @@ impl<'a> Loop<'a> {
             config,
             relay,
             folder,
+            site,
             tell,
             start: Instant::now(),
             tries: BTreeMap::new(),
             greeted: BTreeMap::new(),
             client: None,
             ends: None,
-            unanswered: 0,
+            connection: None,
+            asked_after: None,
+            visited: None,
+            unanswered: Silence::default(),
             looked: Instant::now(),
             told: None,
         }
@@ -120,11 +136,44 @@ impl<'a> Loop<'a> {
 
     fn run(mut self, messages: &Receiver<Message>) {
         while let Some(event) = self.next(messages) {
+            if let Event::Ended { round, .. } = &event {
+                self.connection.take_if(|(own, _)| own == round);
+            }
             for action in self.link.on(event, self.start.elapsed(), random()) {
                 self.act(action);
             }
             self.tell_status();
+            self.attend();
         }
+        self.site().tell(&self.relay.name, None);
+    }
+
+    fn site(&self) -> MutexGuard<'_, Site> {
+        self.site.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the kernel ask the other end as soon as it must be known, and no sooner.
+    fn attend(&mut self) {
+        let in_use = self.visited.is_some_and(|at| at.elapsed() < IN_USE);
+        let keepalive = self.config.keepalive.duration();
+        let wanted = {
+            let mut site = self.site();
+            site.tell(&self.relay.name, self.link.connection());
+            site.ask_after(&self.relay.name, keepalive, in_use)
+        };
+        if self.asked_after != wanted
+            && let Some((_, connection)) = &self.connection
+        {
+            // Without it OpenSSH's own keepalive notices, a little later.
+            let _ = ask_after(connection, wanted, self.pace());
+            self.asked_after = wanted;
+        }
+    }
+
+    /// In whole seconds, as the kernel takes it.
+    fn pace(&self) -> Duration {
+        let pace = self.link.pace().map_or(1, |pace| pace.as_secs() + 1);
+        Duration::from_secs(pace.min(4))
     }
 
     /// The next event; none if the loop is to end.
@@ -137,12 +186,17 @@ impl<'a> Loop<'a> {
                 Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
             match received {
+                Ok(Message::Visitor) => {
+                    self.visited = Some(Instant::now());
+                    self.attend();
+                }
                 Ok(message) => break message,
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) if wake.is_some_and(|at| at <= Instant::now()) => {
                     return Some(Event::Wake);
                 }
                 Err(RecvTimeoutError::Timeout) => {
+                    self.attend();
                     if let Some(event) = self.look() {
                         return Some(event);
                     }
@@ -162,13 +216,16 @@ impl<'a> Loop<'a> {
                     self.client.is_some() && self.ends.is_some_and(|(here, _)| is_gone(here));
                 Event::NetworkChanged { stranded }
             }
+            // Those were taken above.
+            Message::Visitor => Event::Wake,
             Message::Stop => return None,
         })
     }
 
     fn look_again(&self) -> Duration {
-        match self.unanswered {
-            0 => LOOK,
+        let soon = self.asked_after.is_some_and(|after| after <= LOOK);
+        match self.unanswered.times {
+            0 if !soon => LOOK,
             _ => LOOK_CLOSELY,
         }
     }
@@ -177,15 +234,17 @@ impl<'a> Loop<'a> {
     fn look(&mut self) -> Option<Event> {
         self.looked = Instant::now();
         let (round, (here, there)) = (self.link.watched()?, self.ends?);
-        let times = unanswered(here, there)?;
-        (times != std::mem::replace(&mut self.unanswered, times))
-            .then_some(Event::Unanswered { round, times })
+        let found = unanswered(here, there)?;
+        let everywhere = found.probes_only && self.site().others_are_silent(&self.relay.name);
+        let silence = Silence { times: found.times, everywhere };
+        (silence != std::mem::replace(&mut self.unanswered, silence))
+            .then_some(Event::Unanswered { round, silence })
     }
 
     fn act(&mut self, action: Action) {
         match action {
             Action::Resolve(name) => self.resolve(name),
-            Action::Try { round, endpoint } => self.try_one(round, endpoint),
+            Action::Try { round, endpoint, within } => self.try_one(round, endpoint, within),
             Action::Drop { but } => {
                 for given_up in std::mem::take(&mut self.tries).values() {
                     given_up.store(true, Ordering::Relaxed);
@@ -198,7 +257,13 @@ impl<'a> Loop<'a> {
                     let _ = self.tell.send(Message::Event(Event::Ended { round, cause }));
                 }
             }
-            Action::End => self.client = None,
+            Action::Ask => {
+                if let Some((_, connection)) = &self.connection {
+                    let _ = ask_after(connection, Some(Duration::from_secs(1)), self.pace());
+                    self.asked_after = Some(Duration::from_secs(1));
+                }
+            }
+            Action::End => (self.client, self.connection) = (None, None),
             Action::Remember(endpoint) => {
                 if let Err(e) = self.folder.remember(&self.relay.name, &endpoint) {
                     super::say(&format!(
@@ -221,12 +286,20 @@ impl<'a> Loop<'a> {
         });
     }
 
-    fn try_one(&mut self, round: u64, endpoint: Endpoint) {
+    fn try_one(&mut self, round: u64, endpoint: Endpoint, within: Duration) {
         let given_up = Arc::new(AtomicBool::new(false));
-        self.tries.insert(endpoint.clone(), given_up.clone());
+        if let Some(before) = self.tries.insert(endpoint.clone(), given_up.clone()) {
+            before.store(true, Ordering::Relaxed);
+        }
         let (tell, proxy) = (self.tell.clone(), self.config.proxy.clone());
         std::thread::spawn(move || {
-            let message = match dial(&endpoint, proxy.as_ref(), &given_up) {
+            let connected = || {
+                let endpoint = endpoint.clone();
+                let _ = tell.send(Message::Event(Event::Connected { round, endpoint }));
+            };
+            let message = match dial(&endpoint, proxy.as_ref(), within, &given_up, connected) {
+                // Nobody waits for it, and another try of the same way may be under way.
+                Err(_) if given_up.load(Ordering::Relaxed) => return,
                 Ok(stream) => Message::Greeted(round, endpoint, stream),
                 Err(Lost { why, full }) => {
                     Message::Event(Event::Lost { round, endpoint, why, full })
@@ -241,10 +314,17 @@ impl<'a> Loop<'a> {
             anyhow::bail!("its connection is gone");
         };
         self.ends = stream.local_addr().and_then(|here| Ok((here, stream.peer_addr()?))).ok();
-        self.unanswered = 0;
+        self.unanswered = Silence::default();
+        (self.connection, self.asked_after) = (Some((round, stream.try_clone()?)), None);
         let known_hosts = self.folder.known_hosts(self.config, &self.relay.name)?;
         let tell = self.tell.clone();
-        let tell = move |event| drop(tell.send(Message::Event(event)));
+        let tell = move |said| {
+            let message = match said {
+                Said::Event(event) => Message::Event(event),
+                Said::Visitor => Message::Visitor,
+            };
+            drop(tell.send(message));
+        };
         let control = self.folder.control(&self.relay.name);
         let (config, relay) = (self.config, &self.relay);
         let client =

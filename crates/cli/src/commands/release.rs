@@ -309,7 +309,17 @@ fn all_data(
                 let through_relay = project.settings.through_relay(host);
                 tunnel::Config { through_relay, ..tunnel }
             }),
+            hosts_reach: match told.relay {
+                Some(_) => project.settings.relays.hosts_reach.clone(),
+                None => Vec::new(),
+            },
             relay: told.relay,
+            user_ca: project.settings.access.user_ca.clone(),
+            // Without a CA no certificate counts, whatever stands in it.
+            relay_principals: match project.settings.access.user_ca.is_empty() {
+                true => Vec::new(),
+                false => told.relay_principals,
+            },
             deployments: told.deployments,
             end_sessions: project.settings.access.end_sessions,
             budget: project.settings.budget_of(host),

@@ -42,6 +42,8 @@ pub struct Told {
     pub tunnel: Option<tunnel::Config>,
     /// On relays, the keys of their two accounts.
     pub relay: Option<RelayKeys>,
+    /// On relays, the principals of people who may pass with a certificate.
+    pub relay_principals: Vec<String>,
     /// Its deployment services, as far as they are known without Nix.
     pub deployments: Vec<Name>,
 }
@@ -59,10 +61,14 @@ pub fn declared(context: &Context) -> Result<Declared, Failure> {
     let resolved = fleet::resolve(fleet);
     refuse(&resolved.findings.iter().collect::<Vec<_>>())?;
     let mut sealed = secrets::read(&folder.dir)?;
+    let principals = fleet::Resolver::new(fleet).relay_principals();
     let mut hosts = BTreeMap::new();
     for (host, plan) in &resolved.plans {
         let mut told = told(plan)?;
         told.key = key(fleet, host);
+        if told.relay.is_some() {
+            told.relay_principals.clone_from(&principals);
+        }
         (told.sealed, told.age) = sealed.take(host)?;
         hosts.insert(host.clone(), told);
     }
@@ -112,6 +118,7 @@ fn told(plan: &HostPlan) -> Result<Told, Failure> {
         age: None,
         tunnel: tunnel::Config::of(plan, "/etc/ssh/ssh_host_ed25519_key"),
         relay: plan.relay_keys.as_deref().cloned(),
+        relay_principals: Vec::new(),
         deployments: deployments.collect::<Result<_, _>>()?,
     })
 }

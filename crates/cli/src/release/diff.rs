@@ -143,7 +143,8 @@ impl HostChange {
 
 /// What has no name of its own.
 fn settings(data: &HostData) -> impl PartialEq + '_ {
-    (data.format, data.end_sessions, &data.deployments, &data.budget)
+    let certificates = (&data.user_ca, &data.relay_principals, &data.hosts_reach);
+    (data.format, data.end_sessions, &data.deployments, &data.budget, certificates)
 }
 
 /// Keys whose values differ, or that only one side has.

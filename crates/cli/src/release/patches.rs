@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use afield_core::delivery::Base;
 use afield_core::ids::{HostName, NarHash, StorePath};
 use afield_core::release::{Closure, PathInfo};
-use afield_store::patch::{self, Library, Source, stem};
+use afield_store::patch::{self, Library, Memory, Source, stem};
 use afield_store::repository::Repository;
 use anyhow::Context as _;
 use sha2::{Digest as _, Sha256};
@@ -25,6 +25,9 @@ use crate::progress::Progress;
 
 /// What a patch costs beside its bytes: that documents name it.
 const NAMED: u64 = 120;
+
+/// No patch is shorter.
+const LEAST: u64 = 32;
 
 /// What was made.
 #[derive(Debug, Default)]
@@ -64,6 +67,8 @@ pub fn make(work: &Work<'_>) -> anyhow::Result<Patches> {
     let sizes = groups.values().flat_map(|g| g.values()).map(|info| info.nar_size);
     let progress = Progress::bytes("patching", sizes.sum());
     let mut made = Patches::default();
+    let mut making =
+        Making { work, cache: &cache, deadline, progress: &progress, memory: Memory::default() };
     let staying: BTreeSet<&StorePath> =
         work.closures.values().flat_map(|(_, c)| c.paths.iter().map(|p| &p.path)).collect();
     for (hosts, targets) in &groups {
@@ -86,7 +91,7 @@ pub fn make(work: &Work<'_>) -> anyhow::Result<Patches> {
         open.sort_by_key(|info| std::cmp::Reverse(info.nar_size));
         let candidates = candidates(&common, &open, &staying, |p| has_stem(&open, p));
         let bases = places.of(&candidates, work.stock);
-        group(work, &cache, &open, &bases, deadline, &progress, &mut made)?;
+        making.group(&open, &bases, &mut made)?;
     }
     cache.prune();
     Ok(made)
@@ -130,85 +135,99 @@ fn candidates<'a>(
     common.iter().filter(worth).copied().collect()
 }
 
-/// Makes the patches of one group.
-fn group(
-    work: &Work<'_>,
-    cache: &Cache,
-    open: &[&PathInfo],
-    bases: &[(PathInfo, PathBuf)],
+/// What all groups share.
+struct Making<'a> {
+    work: &'a Work<'a>,
+    cache: &'a Cache,
     deadline: Option<Instant>,
-    progress: &Progress,
-    made: &mut Patches,
-) -> anyhow::Result<()> {
-    if open.is_empty() || bases.is_empty() {
-        return Ok(());
-    }
-    let sources = bases.iter().map(|(info, dir)| Source { info, dir });
-    let library = Library::new(sources).context("what hosts run cannot be read")?;
-    let late = AtomicU64::new(0);
-    let results = parallel(open, processors(), |info| {
-        progress.at(info.path.name());
-        let key = Cache::key(info, bases.iter().map(|(info, _)| info));
-        let found = match cache.get(&key) {
-            Some(entry) => Ok(entry),
-            None if deadline.is_some_and(|d| Instant::now() >= d) => {
+    progress: &'a Progress,
+    /// What hosts have is read once, however many of them have it.
+    memory: Memory,
+}
+
+impl Making<'_> {
+    /// Makes the patches of one group.
+    fn group(
+        &mut self,
+        open: &[&PathInfo],
+        bases: &[(PathInfo, PathBuf)],
+        made: &mut Patches,
+    ) -> anyhow::Result<()> {
+        if open.is_empty() || bases.is_empty() {
+            return Ok(());
+        }
+        let sources = bases.iter().map(|(info, dir)| Source { info, dir });
+        let library = Library::remembering(sources, &mut self.memory)
+            .context("what hosts run cannot be read")?;
+        let late = AtomicU64::new(0);
+        let results = parallel(open, processors(), |info| {
+            self.progress.at(info.path.name());
+            let key = Cache::key(info, bases.iter().map(|(info, _)| info));
+            let found = match self.cache.get(&key) {
+                Some(entry) => Ok(entry),
+                None if self.deadline.is_some_and(|d| Instant::now() >= d) => {
+                    late.fetch_add(1, Ordering::Relaxed);
+                    return Ok(None);
+                }
+                None => self.one(&key, info, &library, bases),
+            };
+            self.progress.add(info.nar_size);
+            if let Err(e) = &found
+                && matches!(e.downcast_ref(), Some(patch::PatchError::Late))
+            {
                 late.fetch_add(1, Ordering::Relaxed);
                 return Ok(None);
             }
-            None => one(work, cache, &key, info, &library, bases, deadline),
-        };
-        progress.add(info.nar_size);
-        if let Err(e) = &found
-            && matches!(e.downcast_ref(), Some(patch::PatchError::Late))
-        {
-            late.fetch_add(1, Ordering::Relaxed);
+            found.map(|entry| entry.map(|e| (e, self.cache.file(&key))))
+        });
+        for (info, result) in open.iter().zip(results) {
+            if let Some((patch, file)) = result? {
+                made.files.insert(patch.kept.object.id, file);
+                made.all.entry((info.path.clone(), info.nar_hash)).or_default().push(patch);
+            }
+        }
+        made.late += late.into_inner();
+        Ok(())
+    }
+
+    /// Makes one patch, applies it, proves it, and remembers it, also if it is not worth it.
+    fn one(
+        &self,
+        key: &str,
+        info: &PathInfo,
+        library: &Library<'_>,
+        bases: &[(PathInfo, PathBuf)],
+    ) -> anyhow::Result<Entry> {
+        let Some(dir) = super::bases::local(&info.path) else { return Ok(None) };
+        let full = self.work.stock.full.get(&info.nar_hash);
+        let full = full.map_or(u64::MAX, |kept| kept.object.size);
+        if full < NAMED + LEAST {
             return Ok(None);
         }
-        found.map(|entry| entry.map(|e| (e, cache.file(&key))))
-    });
-    for (info, result) in open.iter().zip(results) {
-        if let Some((patch, file)) = result? {
-            made.files.insert(patch.kept.object.id, file);
-            made.all.entry((info.path.clone(), info.nar_hash)).or_default().push(patch);
+        let cache = self.cache;
+        let file = cache.temporary()?;
+        let target = Source { info, dir: &dir };
+        let out = BufWriter::new(file.as_file());
+        let made = patch::make(&target, library, cache.folder(), self.deadline, out)
+            .with_context(|| format!("the patch for {} was not made", info.path))?;
+        let Some(made) = made.filter(|made| made.size + NAMED < full) else {
+            cache.put_none(key)?;
+            return Ok(None);
+        };
+        let used: Vec<&(PathInfo, PathBuf)> =
+            made.bases.iter().filter_map(|b| bases.iter().find(|(i, _)| i.path == *b)).collect();
+        let sources: Vec<Source<'_>> =
+            used.iter().map(|(info, dir)| Source { info, dir }).collect();
+        if let Err(e) = prove(file.path(), info, &sources, cache.folder()) {
+            // A base that was changed in the store here serves nobody; the full object does.
+            eprintln!("note: the patch for {} does not serve: {e:#}", info.path);
+            cache.put_none(key)?;
+            return Ok(None);
         }
+        let base = |i: &PathInfo| Base { path: i.path.clone(), nar_hash: i.nar_hash };
+        let bases = used.iter().map(|(info, _)| base(info)).collect();
+        cache.put(key, file, bases).map(Some)
     }
-    made.late += late.into_inner();
-    Ok(())
-}
-
-/// Makes one patch, applies it, proves it, and remembers it, also if it is not worth it.
-fn one(
-    work: &Work<'_>,
-    cache: &Cache,
-    key: &str,
-    info: &PathInfo,
-    library: &Library<'_>,
-    bases: &[(PathInfo, PathBuf)],
-    deadline: Option<Instant>,
-) -> anyhow::Result<Entry> {
-    let Some(dir) = super::bases::local(&info.path) else { return Ok(None) };
-    let full = work.stock.full.get(&info.nar_hash).map_or(u64::MAX, |kept| kept.object.size);
-    let file = cache.temporary()?;
-    let target = Source { info, dir: &dir };
-    let out = BufWriter::new(file.as_file());
-    let made = patch::make(&target, library, cache.folder(), deadline, out)
-        .with_context(|| format!("the patch for {} was not made", info.path))?;
-    let Some(made) = made.filter(|made| made.size + NAMED < full) else {
-        cache.put_none(key)?;
-        return Ok(None);
-    };
-    let used: Vec<&(PathInfo, PathBuf)> =
-        made.bases.iter().filter_map(|b| bases.iter().find(|(i, _)| i.path == *b)).collect();
-    let sources: Vec<Source<'_>> = used.iter().map(|(info, dir)| Source { info, dir }).collect();
-    if let Err(e) = prove(file.path(), info, &sources, cache.folder()) {
-        // A base that was changed in the store here serves nobody; the full object does.
-        eprintln!("note: the patch for {} does not serve: {e:#}", info.path);
-        cache.put_none(key)?;
-        return Ok(None);
-    }
-    let base = |i: &PathInfo| Base { path: i.path.clone(), nar_hash: i.nar_hash };
-    let bases = used.iter().map(|(info, _)| base(info)).collect();
-    cache.put(key, file, bases).map(Some)
 }
 
 /// Applies a patch as a host does, and looks at what it makes.

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::{Command, Output};
 
+use afield_core::accounts::{self, Ids, PRINCIPALS, System, USER_CA, What};
+use afield_core::host_data::{Access, HostData};
 use afield_testkit::net::wait_for;
 use afield_testkit::relay::{SshKey, SshRelay};
 use serde_json::{Value, json};
@@ -35,17 +37,31 @@ fn add_ward(office: &Office, key: &SshKey) {
     fs::write(users, all.to_string()).unwrap();
 }
 
-/// A host that trusts the CA, with an account that takes this principal.
-fn trusting(ca: &SshKey, user: &str, principal: &str) -> String {
+/// A host that trusts the CA, with the files that the agent makes of host data like what a release carries.
+fn trusting(ca: &SshKey, host: &str) -> String {
+    let mut data = HostData::empty(host.parse().unwrap());
+    data.user_ca = vec![ca.public.clone().try_into().unwrap()];
+    let devops = Access { profile: "devops".into(), keys: vec![], expires: None };
+    data.access.insert("bela".into(), devops);
+    let people = accounts::people(&data, "2026-11-28".parse().unwrap());
+    let system = System { has_accounts: true, ..System::default() };
     let mut script = host_script(&[]);
+    script.push_str(
+        "useradd --no-create-home --home-dir / --shell /bin/sh bela\nusermod --password '*' bela\n",
+    );
+    for placed in accounts::wanted(&data, &people, &system, &Ids::default()) {
+        let path = placed.path;
+        script.push_str(&match placed.what {
+            What::Folder(_) => format!("mkdir -p {path}\n"),
+            What::File(content, _) => format!("cat >{path} <<'END'\n{content}END\n"),
+            other => panic!("{path}: {other:?}"),
+        });
+    }
     script.push_str(&format!(
-        "useradd --no-create-home --home-dir / --shell /bin/sh {user}\nusermod --password '*' {user}
-mkdir -p /etc/ssh/principals.d\necho '{principal}' >/etc/ssh/principals.d/{user}\necho '{}' >/etc/ssh/ca.pub
-cat >>/etc/ssh/sshd_config.d/keys.conf <<'END'
-TrustedUserCAKeys /etc/ssh/ca.pub
-AuthorizedPrincipalsFile /etc/ssh/principals.d/%u
-END\n",
-        ca.public
+        "cat >>/etc/ssh/sshd_config.d/keys.conf <<'END'
+TrustedUserCAKeys {USER_CA}
+AuthorizedPrincipalsFile {PRINCIPALS}/%u
+END\n"
     ));
     script
 }
@@ -112,7 +128,7 @@ fn a_certificate_opens_what_the_roles_give_and_for_so_long() {
 
     let relay = SshRelay::with_key(&office.relay_script("bru"), Some(&relay_key));
     let hosts = [("clinic", &clinic, 2001), ("ward", &ward, 2002)].map(|(name, key, port)| {
-        let script = trusting(&ca, "bela", &format!("bela@{name}"));
+        let script = trusting(&ca, name);
         (SshRelay::with_key(&script, Some(key)), key, port)
     });
     office.net.cable(1, &relay.net);

@@ -34,6 +34,16 @@ pub(super) fn files<'a>(
 
 /// The line with what the profile and the expiry take away; sshd keeps to it by the host's clock.
 fn restricted(line: &str, person: &Person<'_>) -> String {
+    let options = options(person);
+    match (options.is_empty(), has_options(line)) {
+        (true, _) => format!("{line}\n"),
+        (false, true) => format!("{options},{line}\n"),
+        (false, false) => format!("{options} {line}\n"),
+    }
+}
+
+/// What the profile and the expiry take away, as options of a line.
+pub(super) fn options(person: &Person<'_>) -> String {
     let mut options = Vec::new();
     if let Some(day) = person.expires {
         options.push(format!("expiry-time=\"{}\"", date(day)));
@@ -43,12 +53,7 @@ fn restricted(line: &str, person: &Person<'_>) -> String {
             "command=\"{LIST_TUNNELS}\",no-pty,no-agent-forwarding,no-X11-forwarding"
         ));
     }
-    let options = options.join(",");
-    match (options.is_empty(), has_options(line)) {
-        (true, _) => format!("{line}\n"),
-        (false, true) => format!("{options},{line}\n"),
-        (false, false) => format!("{options} {line}\n"),
-    }
+    options.join(",")
 }
 
 /// Whether a line begins with options, and not with the type of a key.

@@ -8,6 +8,7 @@
 
 mod ids;
 mod keys;
+mod principals;
 mod records;
 mod sudo;
 
@@ -25,6 +26,10 @@ pub use keys::body;
 pub const FOLDER: &str = "/var/lib/afield-access";
 /// Where sshd looks for the keys of host data. All of it is the agent's: what else lies there goes.
 pub const KEYS: &str = "/var/lib/afield-access/authorized_keys.d";
+/// Where sshd looks for the principals of certificates that open an account. All of it is the agent's.
+pub const PRINCIPALS: &str = "/var/lib/afield-access/authorized_principals.d";
+/// The SSH CAs whose certificates count.
+pub const USER_CA: &str = "/var/lib/afield-access/user_ca.pub";
 /// What `afield-agent tunnel` reads.
 pub const TUNNEL: &str = "/var/lib/afield-access/tunnel.json";
 /// Where nss-systemd looks for accounts; others may keep records there too.
@@ -171,6 +176,7 @@ pub fn wanted(data: &HostData, people: &People<'_>, system: &System, ids: &Ids) 
         Placed::file(format!("{KEYS}/{account}"), text, 0o644)
     };
     placed.extend(lines.into_iter().map(key_file));
+    placed.extend(principals::placed(data, people));
     if let Some(tunnel) = &data.tunnel {
         let mut tunnel = tunnel.clone();
         tunnel.key.clone_from(&system.tunnel_key);

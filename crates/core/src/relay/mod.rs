@@ -4,6 +4,7 @@
 //! way to a host: each may open the ports of the hosts that are theirs. Which ports stands in front of each key in
 //! `authorized_keys`; what no key may do stands here. Either alone keeps the account from a shell.
 
+use crate::accounts::{PRINCIPALS, USER_CA};
 use crate::ids::Name;
 use crate::tunnel::config::Target;
 
@@ -17,10 +18,10 @@ pub const SYSCTL_FILE: &str = "/etc/sysctl.d/60-afield-relay.conf";
 pub const NEWEST_FILE: &str = "/etc/ssh/afield-newest-tunnel";
 /// Frees the ports of a host that comes again; PAM runs it.
 pub const NEWEST_TUNNEL: &str = include_str!("newest-tunnel.sh");
-/// Keys that sign short-lived certificates of people, one a line.
-pub const CA_FILE: &str = "/etc/ssh/afield_user_ca.pub";
-/// Which certificates count for an account: a file for each.
-pub const PRINCIPALS_FOLDER: &str = "/etc/ssh/authorized_principals.d";
+/// Where the settings stand that only newer versions of sshd know.
+pub const NEWER_SSHD_FILE: &str = "/etc/ssh/sshd_config.d/11-afield-relay-newer.conf";
+/// What earlier versions wrote and nothing reads any more.
+const OLD_FILES: &str = "/etc/ssh/afield_user_ca.pub /etc/ssh/authorized_principals.d/tunneller";
 /// Retransmissions after which the kernel gives up a connection: 6 are 25 s (tcp(7), tcp_retries2).
 ///
 /// sshd's own keepalive is not enough: each visitor of a forwarded port puts it off (seen with OpenSSH 9.2), so that
@@ -75,7 +76,7 @@ LoginGraceTime 60
     let certificates = match relay.user_ca.is_empty() {
         true => String::new(),
         false => format!(
-            "\n    TrustedUserCAKeys {CA_FILE}\n    AuthorizedPrincipalsFile {PRINCIPALS_FOLDER}/%u"
+            "\n    TrustedUserCAKeys {USER_CA}\n    AuthorizedPrincipalsFile {PRINCIPALS}/%u"
         ),
     };
     for (user, forwarding, other) in [
@@ -123,7 +124,7 @@ for user in tunnel tunneller; do
   # No password, but not locked either: a locked account is refused without PAM.
   usermod --password '*' \"$user\"
 done
-mkdir -p {KEYS_FOLDER} {PRINCIPALS_FOLDER} /etc/ssh/sshd_config.d /etc/sysctl.d
+mkdir -p {KEYS_FOLDER} {PRINCIPALS} /etc/ssh/sshd_config.d /etc/sysctl.d
 grep -qsi '^[[:space:]]*include[[:space:]].*/etc/ssh/sshd_config.d/' /etc/ssh/sshd_config || {{
   echo 'afield: /etc/ssh/sshd_config does not include /etc/ssh/sshd_config.d/*.conf; add that as its first line' >&2
   exit 1
@@ -133,8 +134,8 @@ grep -qsi '^[[:space:]]*include[[:space:]].*/etc/ssh/sshd_config.d/' /etc/ssh/ss
     for (path, lines) in [
         (format!("{KEYS_FOLDER}/tunnel"), relay.tunnel.join("\n")),
         (format!("{KEYS_FOLDER}/tunneller"), relay.tunneller.join("\n")),
-        (format!("{PRINCIPALS_FOLDER}/tunneller"), relay.principals.join("\n")),
-        (CA_FILE.to_owned(), relay.user_ca.join("\n")),
+        (format!("{PRINCIPALS}/tunneller"), relay.principals.join("\n")),
+        (USER_CA.to_owned(), relay.user_ca.join("\n")),
         (NEWEST_FILE.to_owned(), NEWEST_TUNNEL.to_owned()),
         (SSHD_FILE.to_owned(), sshd_config(relay)),
     ] {
@@ -164,8 +165,9 @@ put() {{
 }}
 put tunnel {KEYS_FOLDER}/tunnel
 put tunneller {KEYS_FOLDER}/tunneller
-put tunneller {PRINCIPALS_FOLDER}/tunneller
-put tunneller {CA_FILE}
+put tunneller {PRINCIPALS}/tunneller
+put tunneller {USER_CA}
+rm -f {OLD_FILES}
 mv {NEWEST_FILE}.new {NEWEST_FILE}
 if [ -e /etc/pam.d/sshd ] && ! grep -q {NEWEST_FILE} /etc/pam.d/sshd; then
   echo 'session optional pam_exec.so quiet type=open_session /bin/sh {NEWEST_FILE}' >>/etc/pam.d/sshd
@@ -179,6 +181,12 @@ if ! sshd -t; then
   exit 1
 fi
 rm -f {SSHD_FILE}.old
+# From 9.8 on, sshd locks an address out for what single connections did. Behind one address there are many hosts.
+if sshd -T 2>/dev/null | grep -qi '^persourcepenalties'; then
+  echo 'PerSourcePenalties no' >{NEWER_SSHD_FILE}
+else
+  rm -f {NEWER_SSHD_FILE}
+fi
 echo 'net.ipv4.tcp_retries2 = {TCP_RETRIES}' >{SYSCTL_FILE}
 sysctl -q -p {SYSCTL_FILE}
 if [ -d /run/systemd/system ]; then systemctl reload-or-restart ssh.service; fi

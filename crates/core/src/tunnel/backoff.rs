@@ -24,7 +24,9 @@ const FIRST: Duration = Duration::from_secs(1);
 /// All ways of a relay that does not answer are tried this seldom; between, there are knocks.
 const CAP_UNREACHABLE: Duration = Duration::from_secs(30);
 /// After so many knocks the relay will be away for longer.
-const KNOCKS_FAST: u32 = 20;
+const KNOCKS_FAST: u32 = 40;
+/// The longest pause between two of them.
+const KNOCK: Duration = Duration::from_millis(500);
 /// While a dead connection of its own may hold the port.
 const CAP_TAKEN: Duration = Duration::from_secs(4);
 /// When it is not given up by then: the relay may be one without Afield's settings, where it takes a quarter of an hour.
@@ -57,8 +59,8 @@ pub fn wait(failures: u32, kind: Kind, random: f64) -> Duration {
 /// and the host is back within a second or two of the line.
 pub fn knock(knocks: u32, random: f64) -> Duration {
     let full = match knocks < KNOCKS_FAST {
-        true => FIRST,
-        false => FIRST * 3,
+        true => KNOCK,
+        false => KNOCK * 6,
     };
     full.mul_f64(0.5 + random / 2.0)
 }

@@ -16,13 +16,23 @@ const DEAD_AFTER: u32 = 2;
 /// After a long cut the next retransmission may be a minute away; then this long is enough.
 const DEAD_WITHIN: Duration = Duration::from_secs(5);
 
+/// How a connection has asked in vain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Silence {
+    /// How often.
+    pub times: u32,
+    /// Nothing but the kernel's own questions is under way, so that it asks once more whenever it is told to; and all
+    /// other connections of the host are silent too. Of many packets not one would have come through.
+    pub everywhere: bool,
+}
+
 /// A connection in doubt.
 #[derive(Debug)]
 pub(super) struct Doubt {
     /// Tries beside it.
     pub race: Race,
-    /// How often the old connection has asked in vain.
-    pub times: u32,
+    /// How the old connection has asked in vain.
+    pub silence: Silence,
     /// Rounds so far.
     pub rounds: u32,
     /// When the next round begins, if the last one was in vain.
@@ -36,12 +46,14 @@ struct Proof {
     endpoint: Endpoint,
     at: Duration,
     times: u32,
+    /// When an answer to what the old connection asks now would be here.
+    answer_by: Duration,
 }
 
 impl Doubt {
     /// The first round is a knock at the way that the connection itself goes.
-    pub fn new(endpoint: Endpoint, times: u32, now: Duration) -> Self {
-        Self { race: Race::knock(endpoint, now), times, rounds: 1, again: None, proof: None }
+    pub fn new(race: Race, silence: Silence) -> Self {
+        Self { race, silence, rounds: 1, again: None, proof: None }
     }
 
     /// Begins another round.
@@ -51,11 +63,12 @@ impl Doubt {
         self.again = None;
     }
 
-    /// Another connection was answered; false if one was already.
-    pub fn greeted(&mut self, endpoint: Endpoint, now: Duration) -> bool {
+    /// Another connection was answered; false if one was already. `answer_within`: by then the old one would be too.
+    pub fn greeted(&mut self, endpoint: Endpoint, answer_within: Duration, now: Duration) -> bool {
         let first = self.proof.is_none() && self.race.is_open(&endpoint);
         if first {
-            self.proof = Some(Proof { endpoint, at: now, times: self.times });
+            let (times, answer_by) = (self.silence.times, now + answer_within);
+            self.proof = Some(Proof { endpoint, at: now, times, answer_by });
         }
         first
     }
@@ -68,8 +81,15 @@ impl Doubt {
     /// The way of the new connection, once the old one is dead for sure.
     pub fn verdict(&self, now: Duration) -> Option<&Endpoint> {
         let proof = self.proof.as_ref()?;
-        let dead = self.times >= proof.times + DEAD_AFTER || now >= proof.at + DEAD_WITHIN;
+        let dead = self.silence.times >= proof.times + DEAD_AFTER || now >= self.dead_at(proof);
         dead.then_some(&proof.endpoint)
+    }
+
+    fn dead_at(&self, proof: &Proof) -> Duration {
+        match self.silence.everywhere {
+            true => proof.answer_by,
+            false => proof.at + DEAD_WITHIN,
+        }
     }
 
     /// The way of the new connection, if there is one.
@@ -80,7 +100,7 @@ impl Doubt {
     /// When there is something to do next.
     pub fn wake_at(&self) -> Option<Duration> {
         match (&self.proof, self.again) {
-            (Some(proof), _) => Some(proof.at + DEAD_WITHIN),
+            (Some(proof), _) => Some(self.dead_at(proof)),
             (None, Some(again)) => Some(again),
             (None, None) => self.race.wake_at(),
         }

@@ -17,14 +17,18 @@ use serde::{Deserialize, Serialize};
 
 use super::backoff::{self, Kind};
 use super::config::Relay;
-use super::doubt::{DOUBT_AFTER, Doubt};
-use super::race::{Endpoint, Known, Path, Race};
+use super::doubt::{DOUBT_AFTER, Doubt, Silence};
+use super::race::{Endpoint, KNOCK_FOR, Known, Path, Race, knock_for};
+use super::site::Connection;
 use super::ssh::Cause;
 
 /// A tunnel that held this long was a good one: the next failure counts from the beginning.
 const HELD: Duration = Duration::from_secs(60);
 /// A network that flaps makes a host start over this often at most.
 const RESTART_GAP: Duration = Duration::from_secs(5);
+
+/// So many rounds over all ways, some three minutes, the way that worked last is also tried anew within a round.
+const FAILURES_BRISK: u32 = 8;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,14 +38,16 @@ pub enum Event {
     Wake,
     /// An answer to [`Action::Resolve`]; empty if there is none.
     Resolved { name: String, addresses: Vec<IpAddr> },
+    /// A try has a connection, and waits for first words.
+    Connected { round: u64, endpoint: Endpoint },
     /// A try got an SSH server's first words.
     Greeted { round: u64, endpoint: Endpoint },
     /// A try failed. `full`: the relay is there, and sent it away since too many come at once.
     Lost { round: u64, endpoint: Endpoint, why: String, full: bool },
     /// OpenSSH has opened all ports.
     Opened { round: u64 },
-    /// So many times the connection of an open tunnel has sent the same again, and heard nothing; 0 if it did hear.
-    Unanswered { round: u64, times: u32 },
+    /// How the connection of an open tunnel has sent the same again, and heard nothing; 0 times if it did hear.
+    Unanswered { round: u64, silence: Silence },
     /// OpenSSH ended.
     Ended { round: u64, cause: Cause },
     /// Addresses or routes changed, or the clock jumped, as it does after a sleep. `stranded`: the connection's own
@@ -55,12 +61,14 @@ pub enum Event {
 pub enum Action {
     /// Resolve a name.
     Resolve(String),
-    /// Connect, and wait for the first words of an SSH server.
-    Try { round: u64, endpoint: Endpoint },
+    /// Connect, and wait so long for the first words of an SSH server. It takes the place of an earlier try of the same way.
+    Try { round: u64, endpoint: Endpoint, within: Duration },
     /// Drop all tries but the given one's connection.
     Drop { but: Option<Endpoint> },
     /// Start OpenSSH on the connection of this try.
     Start { round: u64, endpoint: Endpoint },
+    /// Have the kernel ask the other end of the open tunnel's connection at once.
+    Ask,
     /// End OpenSSH.
     End,
     /// Keep this endpoint across restarts: it worked.
@@ -105,6 +113,10 @@ pub struct Link {
     why: Option<String>,
     restarted: Option<Duration>,
     last_good: Option<Endpoint>,
+    /// How long a relay's first words took when they last came.
+    took: Option<Duration>,
+    /// When the last try of each way began, in this round.
+    tried: BTreeMap<Endpoint, Duration>,
     resolved: BTreeMap<String, Vec<IpAddr>>,
 }
 
@@ -132,6 +144,8 @@ impl Link {
             why: None,
             restarted: None,
             last_good,
+            took: None,
+            tried: BTreeMap::new(),
             resolved: BTreeMap::new(),
         }
     }
@@ -141,19 +155,24 @@ impl Link {
         match event {
             Event::Wake => self.wake(now, random),
             Event::Resolved { name, addresses } => self.resolved(name, addresses, now, random),
+            Event::Connected { round, endpoint } if round == self.round => {
+                self.connected(&endpoint, now);
+                Vec::new()
+            }
             Event::Greeted { round, endpoint } if round == self.round => {
                 self.greeted(endpoint, now)
             }
             Event::Lost { round, endpoint, why, full } if round == self.round => {
                 self.lost(&endpoint, why, full, now, random)
             }
-            Event::Unanswered { round, times } if round == self.round => {
-                self.unanswered(times, now, random)
+            Event::Unanswered { round, silence } if round == self.round => {
+                self.unanswered(silence, now, random)
             }
             Event::Opened { round } if round == self.round => self.opened(now),
             Event::Ended { round, cause } if round == self.round => self.ended(cause, now, random),
             Event::NetworkChanged { stranded } => self.network_changed(stranded, now),
-            Event::Greeted { .. }
+            Event::Connected { .. }
+            | Event::Greeted { .. }
             | Event::Lost { .. }
             | Event::Opened { .. }
             | Event::Unanswered { .. }
@@ -173,6 +192,19 @@ impl Link {
     /// The round of an open tunnel, whose connection is to be watched for [`Event::Unanswered`].
     pub fn watched(&self) -> Option<u64> {
         matches!(self.phase, Phase::Up { .. }).then_some(self.round)
+    }
+
+    /// The connection of an open tunnel that goes straight to the relay: what others of this host conclude from.
+    pub fn connection(&self) -> Option<Connection> {
+        match &self.phase {
+            Phase::Up { endpoint, doubt, .. } if endpoint.path == Path::Direct => {
+                Some(match doubt {
+                    None => Connection::Answers,
+                    Some(_) => Connection::Doubted,
+                })
+            }
+            _ => None,
+        }
     }
 
     /// How it is doing.
@@ -207,11 +239,12 @@ impl Link {
         let (race, names) = match &self.last_good {
             Some(endpoint) if now < self.full_round_at => {
                 self.knocks = self.knocks.saturating_add(1);
-                (Race::knock(endpoint.clone(), now), Vec::new())
+                (Race::knock(endpoint.clone(), self.knock_for(), now), Vec::new())
             }
             _ => Race::new(&self.known(), now),
         };
         self.phase = Phase::Racing(race);
+        self.tried.clear();
         let mut actions: Vec<Action> = names.into_iter().map(Action::Resolve).collect();
         // A relay whose names are all unknown so far has nothing to try yet, which is not yet a failure.
         actions.extend(self.tries(now));
@@ -255,13 +288,49 @@ impl Link {
         actions
     }
 
+    /// A relay to which all hosts come at once is slow to speak, and another connection would make it slower.
+    fn connected(&mut self, endpoint: &Endpoint, now: Duration) {
+        if let Phase::Racing(race) | Phase::Up { doubt: Some(Doubt { race, .. }), .. } =
+            &mut self.phase
+        {
+            race.connected(endpoint, now);
+        }
+    }
+
     fn tries(&mut self, now: Duration) -> Vec<Action> {
         let round = self.round;
         let Phase::Racing(race) = &mut self.phase else {
             return Vec::new();
         };
-        let tries = race.advance(now).into_iter();
-        tries.map(|endpoint| Action::Try { round, endpoint }).collect()
+        let tries = race.advance(now);
+        self.begun(round, tries, now)
+    }
+
+    fn begun(
+        &mut self,
+        round: u64,
+        tries: Vec<(Endpoint, Duration)>,
+        now: Duration,
+    ) -> Vec<Action> {
+        self.tried.extend(tries.iter().map(|(endpoint, _)| (endpoint.clone(), now)));
+        let each = tries.into_iter();
+        each.map(|(endpoint, within)| Action::Try { round, endpoint, within }).collect()
+    }
+
+    /// A way has answered: what a knock there may take is known.
+    fn learn(&mut self, endpoint: &Endpoint, now: Duration) {
+        if let Some(tried) = self.tried.get(endpoint) {
+            self.took = Some(now.saturating_sub(*tried));
+        }
+    }
+
+    fn knock_for(&self) -> Duration {
+        self.took.map_or(KNOCK_FOR, knock_for)
+    }
+
+    /// In which the relay mostly answers: two ways there and back.
+    pub fn pace(&self) -> Option<Duration> {
+        self.took
     }
 
     fn resolved(
@@ -284,9 +353,11 @@ impl Link {
     }
 
     fn greeted(&mut self, endpoint: Endpoint, now: Duration) -> Vec<Action> {
+        self.learn(&endpoint, now);
+        let answer_within = self.knock_for();
         if let Phase::Up { doubt: Some(doubt), .. } = &mut self.phase {
-            return match doubt.greeted(endpoint.clone(), now) {
-                true => vec![Action::Drop { but: Some(endpoint) }],
+            return match doubt.greeted(endpoint.clone(), answer_within, now) {
+                true => vec![Action::Drop { but: Some(endpoint) }, Action::Ask],
                 false => Vec::new(),
             };
         }
@@ -359,19 +430,22 @@ impl Link {
         held
     }
 
-    fn unanswered(&mut self, times: u32, now: Duration, random: f64) -> Vec<Action> {
+    fn unanswered(&mut self, silence: Silence, now: Duration, random: f64) -> Vec<Action> {
+        let knock_for = self.knock_for();
         let Phase::Up { endpoint, doubt, .. } = &mut self.phase else {
             return Vec::new();
         };
         match doubt {
-            None if times < DOUBT_AFTER => return Vec::new(),
-            None => *doubt = Some(Doubt::new(endpoint.clone(), times, now)),
+            None if silence.times < DOUBT_AFTER => return Vec::new(),
+            None => {
+                *doubt = Some(Doubt::new(Race::knock(endpoint.clone(), knock_for, now), silence));
+            }
             // It was answered, and the people whose sessions go over it notice nothing.
-            Some(known) if times < known.times => {
+            Some(known) if silence.times < known.silence.times => {
                 *doubt = None;
                 return vec![Action::Drop { but: None }];
             }
-            Some(known) => known.times = times,
+            Some(known) => known.silence = silence,
         }
         self.doubt_on(now, random)
     }
@@ -391,23 +465,23 @@ impl Link {
         let another = doubt.again.is_some_and(|again| again <= now);
         // By turns the way of the connection itself, and all.
         let full = (another && doubt.rounds % 2 == 1).then(|| Race::new(&self.known(), now));
-        let round = self.round;
+        let (round, knock_for) = (self.round, self.knock_for());
         let Phase::Up { endpoint, doubt: Some(doubt), .. } = &mut self.phase else {
             return Vec::new();
         };
         let mut actions = Vec::new();
         if another {
-            let knock = || (Race::knock(endpoint.clone(), now), Vec::new());
+            let knock = || (Race::knock(endpoint.clone(), knock_for, now), Vec::new());
             let (race, names) = full.unwrap_or_else(knock);
             doubt.restart(race);
             actions.extend(names.into_iter().map(Action::Resolve));
         }
         if !doubt.is_proven() && doubt.again.is_none() {
-            let tries = doubt.race.advance(now).into_iter();
-            actions.extend(tries.map(|endpoint| Action::Try { round, endpoint }));
+            let tries = doubt.race.advance(now);
             if doubt.race.is_over() {
                 doubt.again = Some(now + backoff::knock(doubt.rounds, random));
             }
+            actions.extend(self.begun(round, tries, now));
         }
         actions
     }
@@ -496,12 +570,20 @@ impl Link {
         actions
     }
 
+    /// A relay that went away a few minutes ago at most is likely to be back soon. Now and then its way gets all the
+    /// time that there is: the line may have become slow.
+    fn again_after(&self) -> Option<Duration> {
+        let brisk = self.failures < FAILURES_BRISK && self.failures % 3 != 2;
+        Some(self.knock_for()).filter(|knock_for| brisk && *knock_for < KNOCK_FOR)
+    }
+
     fn known(&self) -> Known<'_> {
         Known {
             relay: &self.relay,
             has_proxy: self.has_proxy,
             resolved: &self.resolved,
             last_good: self.last_good.as_ref(),
+            again_after: self.again_after(),
         }
     }
 }

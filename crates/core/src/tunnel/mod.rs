@@ -10,8 +10,11 @@ mod doubt;
 pub mod link;
 pub mod race;
 pub mod reach;
+pub mod site;
 pub mod ssh;
 
 pub use config::{Config, ConfigFlaw, Forward, Relay};
+pub use doubt::Silence;
 pub use link::{Action, Event, Link, Status};
 pub use race::{Endpoint, Path};
+pub use site::{Connection, Site};

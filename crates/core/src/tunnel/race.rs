@@ -15,8 +15,12 @@ const HEAD_START_LAST_GOOD: Duration = Duration::from_millis(1500);
 /// A relay that has not sent its first words by then loses.
 pub const TRY_FOR: Duration = Duration::from_secs(10);
 /// A knock is given up sooner, so that the next one finds a line that has come back meanwhile: the kernel asks again
-/// after 1, 2 and 4 s.
-const KNOCK_FOR: Duration = Duration::from_secs(4);
+/// only after 1, 2 and 4 s. This long where nothing is known of the way.
+pub(super) const KNOCK_FOR: Duration = Duration::from_secs(4);
+/// The shortest knock.
+const KNOCK_AT_LEAST: Duration = Duration::from_millis(800);
+/// Head start of the way that worked last, once there is a connection.
+const HEAD_START_CONNECTED: Duration = Duration::from_secs(4);
 /// A name that is not resolved by then counts as unknown.
 const RESOLVE_FOR: Duration = Duration::from_secs(10);
 
@@ -65,7 +69,16 @@ pub(super) struct Race {
     next_at: Duration,
     last_good: Option<Endpoint>,
     try_for: Duration,
+    /// So soon the way that worked last is tried anew, while others are being tried.
+    again_after: Option<Duration>,
+    is_knock: bool,
     full: bool,
+}
+
+/// How long a knock waits, at a way whose first words took so long when it worked: a line that got four times as slow
+/// is still found.
+pub(super) fn knock_for(took: Duration) -> Duration {
+    took.saturating_mul(4).clamp(KNOCK_AT_LEAST, KNOCK_FOR)
 }
 
 /// What a race knows beforehand.
@@ -75,6 +88,8 @@ pub(super) struct Known<'a> {
     /// What names resolved to earlier.
     pub resolved: &'a BTreeMap<String, Vec<IpAddr>>,
     pub last_good: Option<&'a Endpoint>,
+    /// So soon the way that worked last is tried anew, while others are being tried.
+    pub again_after: Option<Duration>,
 }
 
 impl Race {
@@ -91,13 +106,15 @@ impl Race {
             next_at: now,
             last_good: known.last_good.cloned(),
             try_for: TRY_FOR,
+            again_after: known.again_after,
+            is_knock: false,
             full: false,
         };
         (race, names)
     }
 
     /// A round of one way, which costs next to nothing.
-    pub fn knock(endpoint: Endpoint, now: Duration) -> Self {
+    pub fn knock(endpoint: Endpoint, try_for: Duration, now: Duration) -> Self {
         Self {
             queue: [endpoint.clone()].into(),
             open: BTreeMap::new(),
@@ -106,14 +123,16 @@ impl Race {
             names_until: now,
             next_at: now,
             last_good: Some(endpoint),
-            try_for: KNOCK_FOR,
+            try_for,
+            again_after: None,
+            is_knock: true,
             full: false,
         }
     }
 
     /// Whether this is a round of one way only.
     pub fn is_knock(&self) -> bool {
-        self.try_for == KNOCK_FOR
+        self.is_knock
     }
 
     /// Whether the relay itself sent somebody away because too many come at once.
@@ -126,32 +145,48 @@ impl Race {
         self.full = true;
     }
 
-    /// The ways that it is time to try now.
-    pub fn advance(&mut self, now: Duration) -> Vec<Endpoint> {
+    /// The ways that it is time to try now, each with how long.
+    pub fn advance(&mut self, now: Duration) -> Vec<(Endpoint, Duration)> {
+        let mut started = Vec::new();
         let late: Vec<Endpoint> =
             self.open.iter().filter(|(_, until)| **until <= now).map(|(e, _)| e.clone()).collect();
         for endpoint in late {
-            self.lost(&endpoint, format!("no answer within {} s", self.try_for.as_secs()));
+            match self.again_after.filter(|_| self.is_worth_another(&endpoint)) {
+                Some(try_for) => {
+                    self.open.insert(endpoint.clone(), now + try_for);
+                    started.push((endpoint, try_for));
+                }
+                None => {
+                    let secs = self.try_for.as_secs_f32();
+                    self.lost(&endpoint, format!("no answer within {secs:.0} s"));
+                }
+            }
         }
         if self.names_until <= now {
             for name in std::mem::take(&mut self.names) {
                 self.spent_name(&name);
             }
         }
-        let mut started = Vec::new();
         while now >= self.next_at || (self.open.is_empty() && started.is_empty()) {
             let Some(endpoint) = self.queue.pop_front() else {
                 break;
             };
-            let head_start = match self.last_good.as_ref() == Some(&endpoint) {
-                true => HEAD_START_LAST_GOOD,
-                false => HEAD_START,
+            let (head_start, again_after) = match self.last_good.as_ref() == Some(&endpoint) {
+                true => (HEAD_START_LAST_GOOD, self.again_after),
+                false => (HEAD_START, None),
             };
             self.next_at = now + head_start;
-            self.open.insert(endpoint.clone(), now + self.try_for);
-            started.push(endpoint);
+            let try_for = again_after.unwrap_or(self.try_for);
+            self.open.insert(endpoint.clone(), now + try_for);
+            started.push((endpoint, try_for));
         }
         started
+    }
+
+    /// Whether a way that did not answer in time is tried anew beside the others.
+    fn is_worth_another(&self, endpoint: &Endpoint) -> bool {
+        let others = self.open.len() > 1 || !self.queue.is_empty() || !self.names.is_empty();
+        others && self.last_good.as_ref() == Some(endpoint)
     }
 
     /// When [`Race::advance`] has something to do next; none if the round is over.
@@ -185,9 +220,21 @@ impl Race {
         self.spent.insert(endpoint.clone(), why);
     }
 
+    /// A way has a connection: it gets all its time for its first words.
+    pub fn connected(&mut self, endpoint: &Endpoint, now: Duration) {
+        let Some(until) = self.open.get_mut(endpoint) else {
+            return;
+        };
+        *until = now + TRY_FOR;
+        if self.last_good.as_ref() == Some(endpoint) {
+            self.next_at = self.next_at.max(now + HEAD_START_CONNECTED);
+        }
+    }
+
     /// Takes up again what a winner that came to nothing had pushed aside.
     pub fn resume(&mut self, known: &Known<'_>, now: Duration) {
         self.try_for = TRY_FOR;
+        self.is_knock = false;
         self.open.clear();
         self.next_at = now;
         self.refill(known);

@@ -113,6 +113,15 @@ impl std::fmt::Display for Cause {
     }
 }
 
+/// What OpenSSH's messages tell of a tunnel that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// All ports are open; told once.
+    Open,
+    /// Somebody came through one of them.
+    Visitor,
+}
+
 /// Reads OpenSSH's messages, line by line (texts of OpenSSH 9.2; another text only makes a reason less precise).
 #[derive(Debug)]
 pub struct Watcher {
@@ -128,15 +137,16 @@ impl Watcher {
         Self { forwards, open: 0, last: String::new(), cause: None }
     }
 
-    /// Takes a line; true once, when all ports are open.
-    pub fn line(&mut self, line: &str) -> bool {
+    /// Takes a line.
+    pub fn line(&mut self, line: &str) -> Option<Word> {
         let line = line.trim_end();
         if let Some(debug) = line.strip_prefix("debug1: ") {
             if debug.starts_with("remote forward success for:") {
                 self.open += 1;
-                return self.open == self.forwards;
+                return (self.open == self.forwards).then_some(Word::Open);
             }
-            return false;
+            let visitor = debug.starts_with("client_input_channel_open: ctype forwarded-tcpip");
+            return visitor.then_some(Word::Visitor);
         }
         let cause = if line.contains("Host key verification failed")
             || line.contains("host key is known for")
@@ -156,7 +166,7 @@ impl Watcher {
         if !line.is_empty() && !line.starts_with("Transferred:") && !line.starts_with("Bytes per") {
             self.last = line.chars().take(200).collect();
         }
-        false
+        None
     }
 
     /// Why it ended, once it has.
@@ -213,18 +223,17 @@ mod tests {
         ];
         for (lines, cause) in table {
             let mut watcher = Watcher::new(1);
-            assert!(!lines.iter().any(|line| watcher.line(line)));
+            assert!(lines.iter().all(|line| watcher.line(line).is_none()));
             assert_eq!(watcher.cause(), cause);
         }
         let mut watcher = Watcher::new(2);
-        assert!(
-            !watcher.line("debug1: remote forward success for: listen 2001, connect localhost:22")
-        );
-        assert!(
-            watcher.line(
-                "debug1: remote forward success for: listen 12001, connect localhost:10050\r"
-            )
-        );
+        let said = [
+            "debug1: remote forward success for: listen 2001, connect localhost:22",
+            "debug1: remote forward success for: listen 12001, connect localhost:10050\r",
+            "debug1: client_input_channel_open: ctype forwarded-tcpip rchan 2 win 2097152 max 32768",
+        ];
+        let words = said.map(|line| watcher.line(line));
+        assert_eq!(words, [None, Some(Word::Open), Some(Word::Visitor)]);
     }
 
     #[test]

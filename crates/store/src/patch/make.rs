@@ -8,9 +8,10 @@ mod text;
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use afield_core::ids::StorePath;
+use afield_core::ids::{NarHash, StorePath};
 use sha2::{Digest as _, Sha256};
 
 use super::bases::{Bases, Renamed, names};
@@ -37,7 +38,43 @@ pub struct Library<'a> {
 
 struct Known<'a> {
     source: Source<'a>,
+    looked: Arc<Looked>,
+}
+
+/// A candidate that was looked at: each of its files was read once.
+struct Looked {
     tree: Tree,
+    /// For each file, hash of its content, store hashes blanked; none if it is too small to be looked for.
+    contents: Vec<Option<[u8; 32]>>,
+}
+
+/// What libraries have looked at, so that the next one need not do it again: hosts share most of what they have.
+#[derive(Default)]
+pub struct Memory {
+    looked: HashMap<(StorePath, NarHash), Arc<Looked>>,
+}
+
+impl Memory {
+    fn look(&mut self, source: &Source) -> Result<Arc<Looked>, PatchError> {
+        let key = (source.info.path.clone(), source.info.nar_hash);
+        if let Some(looked) = self.looked.get(&key) {
+            return Ok(Arc::clone(looked));
+        }
+        let wrong = |e| changed(&source.info.path, e);
+        let tree = Tree::of(source.dir).map_err(wrong)?;
+        let mut contents = Vec::new();
+        if tree.files().len() <= super::tree::MAX_ENTRIES {
+            let blank = blank(source);
+            for file in tree.files() {
+                let worth = file.len >= MIN_ELSEWHERE;
+                let hash = worth.then(|| content(&tree, file, &blank)).transpose();
+                contents.push(hash.map_err(wrong)?);
+            }
+        }
+        let looked = Arc::new(Looked { tree, contents });
+        self.looked.insert(key, Arc::clone(&looked));
+        Ok(looked)
+    }
 }
 
 /// What was made.
@@ -62,22 +99,27 @@ pub struct Made {
 impl<'a> Library<'a> {
     /// Looks at all candidates: each file is read once.
     pub fn new(sources: impl IntoIterator<Item = Source<'a>>) -> Result<Self, PatchError> {
+        Self::remembering(sources, &mut Memory::default())
+    }
+
+    /// Likewise; what the memory has is not read again.
+    pub fn remembering(
+        sources: impl IntoIterator<Item = Source<'a>>,
+        memory: &mut Memory,
+    ) -> Result<Self, PatchError> {
         let mut library = Self { known: Vec::new(), contents: HashMap::new() };
         for source in sources {
-            let wrong = |e| changed(&source.info.path, e);
-            let tree = Tree::of(source.dir).map_err(wrong)?;
-            if tree.files().len() > super::tree::MAX_ENTRIES {
+            let looked = memory.look(&source)?;
+            if looked.tree.files().len() > super::tree::MAX_ENTRIES {
                 continue;
             }
-            let blank = blank(&source);
             let k = library.known.len();
-            for (f, file) in tree.files().iter().enumerate() {
-                if file.len >= MIN_ELSEWHERE {
-                    let hash = content(&tree, file, &blank).map_err(wrong)?;
-                    library.contents.entry(hash).or_insert((k, f));
+            for (f, hash) in looked.contents.iter().enumerate() {
+                if let Some(hash) = hash {
+                    library.contents.entry(*hash).or_insert((k, f));
                 }
             }
-            library.known.push(Known { source, tree });
+            library.known.push(Known { source, looked });
         }
         Ok(library)
     }
@@ -128,7 +170,7 @@ pub fn make(
     }
     let known: Vec<&Known> = choice.bases.iter().map(|k| &library.known[*k]).collect();
     let sources: Vec<Source> = known.iter().map(|k| k.source).collect();
-    let trees: Vec<&Tree> = known.iter().map(|k| &k.tree).collect();
+    let trees: Vec<&Tree> = known.iter().map(|k| &k.looked.tree).collect();
     let mut bases = Bases::new(&sources, &trees)?;
     let mut plan = Plan { size: tree.len(), pairs: pairs(target, &sources), ..Plan::default() };
     bases.rename(plan.renamed(target.info, &sources)?);

@@ -42,7 +42,7 @@ use program::Foresight;
 use sink::Sink;
 use tree::Tree;
 
-pub use make::{Library, Made, make, stem};
+pub use make::{Library, Made, Memory, make, stem};
 
 /// The first bytes of a patch; the last one is the format's version.
 const MAGIC: [u8; 8] = *b"AFPATCH\x02";

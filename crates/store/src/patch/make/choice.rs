@@ -25,7 +25,7 @@ impl Choice {
             bases: library.primary(&target.info.path).into_iter().collect(),
             from: Vec::new(),
         };
-        let names = choice.bases.first().map(|k| Names::of(&library.known[*k].tree));
+        let names = choice.bases.first().map(|k| Names::of(&library.known[*k].looked.tree));
         let blank = blank(target);
         for file in tree.files() {
             let named = names.as_ref().and_then(|n| n.same_path(file));

@@ -5,8 +5,6 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,7 +14,7 @@ use afield_core::release::{Closure, Delivery};
 use afield_core::signed::Envelope;
 use afield_store::keys::read_secret;
 use afield_store::repository::{Repository, object_name};
-use common::Field;
+use common::{Field, answering};
 use jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
 
@@ -64,39 +62,11 @@ fn files(folder: &Path) -> BTreeSet<String> {
 
 /// A hub that says what hosts run, and takes packages with one answer each.
 fn hub(status: Value, answers: Vec<(u16, Value)>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        let mut answers = answers.into_iter();
-        for stream in listener.incoming() {
-            let mut reader = BufReader::new(stream.unwrap());
-            let (mut line, mut length) = (String::new(), 0);
-            reader.read_line(&mut line).unwrap();
-            loop {
-                let mut header = String::new();
-                reader.read_line(&mut header).unwrap();
-                if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                if header.trim().is_empty() {
-                    break;
-                }
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            let (code, answer) = match line.starts_with("POST /v1/packages ") {
-                true => answers.next().unwrap(),
-                false => (200, status.clone()),
-            };
-            let answer = answer.to_string();
-            let head = format!(
-                "HTTP/1.1 {code} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                answer.len()
-            );
-            reader.get_mut().write_all((head + &answer).as_bytes()).unwrap();
-        }
-    });
-    address
+    let mut answers = answers.into_iter();
+    answering(move |line, _| match line.starts_with("POST /v1/packages ") {
+        true => answers.next().unwrap(),
+        false => (200, status.clone()),
+    })
 }
 
 fn running(host: &str, release: u64) -> Value {

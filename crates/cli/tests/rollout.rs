@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
@@ -12,7 +11,7 @@ use afield_core::ids::ReleaseId;
 use afield_core::signed::{Envelope, SecretKey};
 use afield_core::span::Span;
 use afield_core::status::FleetStatus;
-use common::Field;
+use common::{Field, answering};
 use serde_json::{Value, json};
 
 /// Answers the status that it was given, and takes orders with one answer.
@@ -23,46 +22,21 @@ struct StandIn {
 
 /// One answer for each look at the status, the last one for ever; and status and body for orders.
 fn stand_in(looks: Vec<Value>, order: (u16, Value)) -> StandIn {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
     let orders = Arc::new(Mutex::new(Vec::new()));
     let taken = orders.clone();
-    std::thread::spawn(move || {
-        let mut looks = looks.into_iter().peekable();
-        for stream in listener.incoming() {
-            let mut reader = BufReader::new(stream.unwrap());
-            let (mut line, mut length) = (String::new(), 0);
-            reader.read_line(&mut line).unwrap();
-            loop {
-                let mut header = String::new();
-                reader.read_line(&mut header).unwrap();
-                if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
-                    length = value.trim().parse().unwrap();
-                }
-                if header.trim().is_empty() {
-                    break;
-                }
+    let mut looks = looks.into_iter().peekable();
+    let address = answering(move |line, body| {
+        if line.starts_with("POST /v1/orders ") {
+            taken.lock().unwrap().push(body);
+            order.clone()
+        } else if line.starts_with("GET /v1/status ") {
+            let look = looks.next().unwrap();
+            if looks.peek().is_none() {
+                looks = vec![look.clone()].into_iter().peekable();
             }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
-            let (status, answer) = if line.starts_with("POST /v1/orders ") {
-                taken.lock().unwrap().push(body);
-                order.clone()
-            } else if line.starts_with("GET /v1/status ") {
-                let look = looks.next().unwrap();
-                if looks.peek().is_none() {
-                    looks = vec![look.clone()].into_iter().peekable();
-                }
-                (200, look)
-            } else {
-                (404, json!({ "error": "nothing here", "remedy": "none" }))
-            };
-            let answer = answer.to_string();
-            let head = format!(
-                "HTTP/1.1 {status} x\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                answer.len()
-            );
-            reader.get_mut().write_all((head + &answer).as_bytes()).unwrap();
+            (200, look)
+        } else {
+            (404, json!({ "error": "nothing here", "remedy": "none" }))
         }
     });
     StandIn { address, orders }

@@ -2,6 +2,8 @@
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -230,4 +232,37 @@ pub fn public_key(n: u8) -> String {
     let public = afield_core::signed::SecretKey::from_seed(&[n; 32]).public();
     let blob = [b"\0\0\0\x0bssh-ed25519\0\0\0\x20".as_slice(), public.as_bytes()].concat();
     format!("ssh-ed25519 {}", data_encoding::BASE64.encode(&blob))
+}
+
+/// A server that answers each request, known by its first line and its body, with a status and JSON. Its address.
+pub fn answering(mut answer: impl FnMut(&str, Vec<u8>) -> (u16, Value) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            reader.read_line(&mut line).unwrap();
+            loop {
+                let mut header = String::new();
+                reader.read_line(&mut header).unwrap();
+                if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                if header.trim().is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let (status, answer) = answer(&line, body);
+            let answer = answer.to_string();
+            let length = answer.len();
+            let head = format!(
+                "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+            );
+            reader.get_mut().write_all((head + &answer).as_bytes()).unwrap();
+        }
+    });
+    address
 }

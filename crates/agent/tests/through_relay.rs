@@ -7,7 +7,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use afield_core::host_data::HostData;
 use afield_core::relay::{Relay, install_script};
+use afield_core::secrets::age::{self, Recipient};
+use afield_core::secrets::hostkey::HostPrivate;
 use afield_testkit::fleet::Fleet;
 use afield_testkit::host::{Host, key};
 use afield_testkit::net::{Net, wait_for};
@@ -17,6 +20,7 @@ use afield_testkit::system::{Contract, System};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
+const WORD: &str = "open-sesame";
 const HUB: &str = "10.77.9.2:8470";
 
 /// A host in a site, a relay, and headquarters with the hub behind it. Straight, too, the way leads over the relay's
@@ -106,6 +110,13 @@ impl Bed {
         system.path().to_string()
     }
 
+    /// The same with this host data.
+    fn offer_data(&mut self, text: &str, data: &HostData) {
+        let system = System::new(text, Contract::Honest);
+        let release = self.fleet.release_data(&[(data.clone(), key().public())], &system);
+        self.fleet.assign("clinic", release);
+    }
+
     fn once(&self) -> (i32, Value) {
         self.site.enter(|| self.host.once())
     }
@@ -171,6 +182,45 @@ fn with_the_switch_it_asks_through_the_relay_from_the_start() {
     let (code, said) = bed.once();
     assert_eq!((code, bed.host.current()), (3, Some(system)), "{said}");
     bed.server.be_honest();
+}
+
+#[test]
+fn a_stolen_relay_has_seen_no_secret_and_keeps_no_private_key() {
+    let mut bed = Bed::new();
+    bed.configure(json!({"through_relay": "always"}));
+    bed.block();
+    bed.start_tunnel();
+    let own = HostPrivate::from_seed(&[99; 32]).public();
+    let mut n = 0_u8;
+    let mut count =
+        |bytes: &mut [u8]| bytes.iter_mut().for_each(|b| (n, *b) = (n.wrapping_add(7), n));
+    let secrets =
+        format!("word:\n  content: {WORD}\n  default_extract: true\n  path: word\n").into_bytes();
+    let sealed = age::encrypt(&secrets, &[Recipient::Ssh(own)], &mut count).unwrap();
+    let mut data = afield_testkit::fleet::data(&"clinic".parse().unwrap(), "plain-to-see");
+    data.age = Some(sealed.file);
+    bed.offer_data("one", &data);
+    // From here on somebody else has the relay.
+    let wiretap = bed.relay.net.wiretap();
+    let (code, said) = bed.once();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(bed.host.text("run/.secrets/word"), WORD, "the secret has arrived");
+    let (heard, disk) = (wiretap.heard(), bed.relay.disk());
+    let has = |all: &[u8], what: &str| all.windows(what.len()).any(|part| part == what.as_bytes());
+    // Who listens there does hear: this hub is asked without TLS, and the relay knows the host's public key.
+    assert!(has(&heard, "GET /") && has(&disk, "permitlisten=\"2001\""));
+    // Host data passes compressed; this is what a thief unpacks.
+    let unpacked = serde_json::to_vec(&data).unwrap();
+    assert!(has(&unpacked, "AGE ENCRYPTED FILE") && has(&unpacked, "plain-to-see"));
+    let private = bed.host.text("etc/ssh/ssh_host_ed25519_key");
+    let body = private.lines().nth(2).unwrap();
+    for (place, all) in
+        [("passed", &heard), ("is in host data", &unpacked), ("is on the disk", &disk)]
+    {
+        for secret in [WORD, "PRIVATE KEY", body] {
+            assert!(!has(all, secret), "{secret:?} {place}");
+        }
+    }
 }
 
 #[test]

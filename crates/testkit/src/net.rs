@@ -5,8 +5,12 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::os::fd::AsFd as _;
 use std::process::{Child, Command};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socket_with};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// How often a condition is looked at.
@@ -18,6 +22,23 @@ pub fn wait_for(what: &str, within: Duration, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < until, "{what}: not within {within:?}");
         std::thread::sleep(LOOK);
+    }
+}
+
+/// packet(7): every protocol.
+const ETH_P_ALL: u16 = 3;
+
+/// Somebody who listens; see [`Net::wiretap`].
+pub struct Wiretap {
+    stop: mpsc::Sender<()>,
+    heard: JoinHandle<Vec<u8>>,
+}
+
+impl Wiretap {
+    /// All packets so far, one after the other.
+    pub fn heard(self) -> Vec<u8> {
+        drop(self.stop);
+        self.heard.join().unwrap()
     }
 }
 
@@ -153,6 +174,28 @@ impl Net {
             add rule ip lost in {what} drop"
         );
         self.run("nft", &[&rules]);
+    }
+
+    /// Listens to all that passes here, until it is asked for what it heard.
+    pub fn wiretap(&self) -> Wiretap {
+        let all = std::num::NonZeroU32::new(u32::from(ETH_P_ALL.to_be())).unwrap();
+        let socket = self.enter(|| {
+            let protocol = Some(rustix::net::Protocol::from_raw(all));
+            socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
+        });
+        let socket = socket.unwrap();
+        set_socket_timeout(&socket, Timeout::Recv, Some(LOOK)).unwrap();
+        let (stop, stopped) = mpsc::channel();
+        let heard = std::thread::spawn(move || {
+            let (mut all, mut packet) = (Vec::new(), vec![0; 65_536]);
+            while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                if let Ok((n, _)) = recv(&socket, &mut packet[..], RecvFlags::empty()) {
+                    all.extend(&packet[..n]);
+                }
+            }
+            all
+        });
+        Wiretap { stop, heard }
     }
 
     /// A service on a port of the loopback: it greets each visitor with `name`, then echoes lines.

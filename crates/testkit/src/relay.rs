@@ -142,6 +142,24 @@ impl SshRelay {
         found.split_off(1)
     }
 
+    /// All that was written on its disk since it was made a relay: `/etc` as far as it changed, and `/var/lib`.
+    pub fn disk(&self) -> Vec<u8> {
+        let pids = self.processes();
+        let own = format!("/proc/{}/root/var/lib", pids.first().unwrap());
+        let mut all = Vec::new();
+        let mut folders = vec![self.folder.path().join("up"), PathBuf::from(own)];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap().flatten() {
+                match entry.file_type().unwrap() {
+                    kind if kind.is_dir() => folders.push(entry.path()),
+                    kind if kind.is_file() => all.extend(std::fs::read(entry.path()).unwrap()),
+                    _ => {}
+                }
+            }
+        }
+        all
+    }
+
     /// What sshd has said so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()

@@ -7,7 +7,7 @@
     src = ./org-config;
     # Moving a wave to another nixpkgs is one line: add an input, and name it here.
     packageSets = { firstWave = "nixpkgs"; };
-    # Modules of your own, for every host: kiosk, backups, NFS, …
-    modules = [ { afield.repositories = [ "https://releases.example.org" ]; } ];
+    # Modules of your own, for hosts that run NixOS: kiosk, backups, NFS, …
+    modules = [ ];
   };
 }

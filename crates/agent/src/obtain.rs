@@ -165,7 +165,7 @@ pub fn obtain(
         match pieces.most > before {
             true if cut => (patience, empty) = (patient, 0),
             // When all of them trickle, each is better than none.
-            false if patience.is_some() => patience = None,
+            _ if patience.is_some() => patience = None,
             false if cut && empty < EMPTY => {
                 std::thread::sleep(Duration::from_secs(1 << empty));
                 empty += 1;

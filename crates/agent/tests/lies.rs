@@ -438,7 +438,9 @@ fn swapped_manifest() {
     let (exit, said) = scene.bed.host.once();
     assert_eq!(exit, 3, "{said}");
     let code = said["event"]["code"].as_str().unwrap();
-    assert!(["object-swapped", "object-length", "too-long"].contains(&code), "{said}");
+    // Hashes compress now better, now worse: the other one may be shorter, longer, or as long.
+    let codes = ["object-swapped", "object-length", "too-long", "truncated"];
+    assert!(codes.contains(&code), "{said}");
     assert_eq!(scene.bed.host.fingerprint(), before);
     scene.recovers();
 }

@@ -32,7 +32,10 @@ in
       people = [ "admin_1" "robot" "root" "tunnel" "tunneller" ];
     };
   };
-  agent-knows-its-fleet = case hosts.clinic-1.afield.agent.settings.fleet "example";
+  agent-knows-its-fleet = case (lib.getAttrs [ "fleet" "repositories" ] hosts.clinic-1.afield.agent.settings) {
+    fleet = "example";
+    repositories = [ "https://releases.example.org" ];
+  };
   waves = case (lib.mapAttrs (_: one: one.wave) fleet.afield) { clinic-1 = "firstWave"; relay-1 = "latestWave"; };
   a-fleet-is-short = case (lines ../../../templates/fleet/flake.nix < 15) true;
   flake-offers = case (lib.attrNames self) [

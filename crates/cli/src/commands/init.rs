@@ -42,6 +42,7 @@ const TEMPLATE: &[(&str, &str)] = template! {
     "flake.nix"
     "org-config/app_configs/generated/generated-app-configs.yml"
     "org-config/app_configs/master/.gitkeep"
+    "org-config/default.nix"
     "org-config/deployment_services.nix"
     "org-config/hosts/clinic-1.nix"
     "org-config/hosts/relay-1.nix"

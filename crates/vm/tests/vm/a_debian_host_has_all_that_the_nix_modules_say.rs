@@ -61,6 +61,7 @@ services:
     image: site/app
     container_name: dhis2
     network_mode: none
+    stop_signal: SIGKILL
     command: [/bin/busybox, sleep, "1000000"]
     volumes: ["${SECRETS}:/secrets:ro"]
 EOF

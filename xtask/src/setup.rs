@@ -133,6 +133,37 @@ const MACHINES: &[Need] = &[
         why: "makes their disks",
         present: || Path::new("/sbin/mkfs.ext4").is_file(),
     },
+    Need {
+        package: "fdisk",
+        why: "parts the disks of those with a boot loader",
+        present: || Path::new("/sbin/sfdisk").is_file(),
+    },
+    Need {
+        package: "dosfstools",
+        why: "makes the partition that their firmware reads",
+        present: || Path::new("/sbin/mkfs.vfat").is_file(),
+    },
+    Need { package: "mtools", why: "fills that partition", present: || find("mcopy").is_some() },
+    Need {
+        package: "ovmf",
+        why: "is their firmware",
+        present: || Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd").is_file(),
+    },
+    Need {
+        package: "systemd-boot-efi",
+        why: "is the boot loader of some of them",
+        present: || Path::new("/usr/lib/systemd/boot/efi/systemd-bootx64.efi").is_file(),
+    },
+    Need {
+        package: "grub-efi-amd64-bin",
+        why: "is the boot loader of others",
+        present: || Path::new("/usr/lib/grub/x86_64-efi/normal.mod").is_file(),
+    },
+    Need {
+        package: "grub-common",
+        why: "puts that boot loader together",
+        present: || find("grub-mkimage").is_some(),
+    },
 ];
 
 /// Installs everything.

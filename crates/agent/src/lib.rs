@@ -42,6 +42,7 @@ pub mod streams;
 pub mod through_relay;
 pub mod tree;
 pub mod tunnel;
+pub mod unit_files;
 pub mod units;
 pub mod upgrade;
 pub mod verify;

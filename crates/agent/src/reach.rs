@@ -19,7 +19,7 @@ const TRY: Duration = Duration::from_secs(10);
 const MAX_STATUS: u64 = 1024 * 1024;
 /// Any port will do: what counts is that the gateway is asked for its address.
 const DISCARD: u16 = 9;
-/// route(8): RTF_UP and RTF_GATEWAY.
+/// route(8): RTF_UP, and netdevice(7): IFF_UP.
 const UP: u32 = 0x1;
 /// arp(7): ATF_COM, the address is known.
 const COMPLETE: u32 = 0x2;
@@ -47,6 +47,7 @@ pub fn link(host: &Host, gateway: Option<&str>) -> Link {
     let same = own.is_some() && own.as_deref() == gateway;
     Link {
         carrier: carrier(host),
+        idle: idle(host),
         route: !routes(host).is_empty() || has_ipv6_route(host),
         gateway: own.filter(|_| same).and_then(|own| neighbour(host, &own)),
         relay: tunnels(host).values().any(|s| s.endpoint.as_ref().is_some_and(opens)),
@@ -83,6 +84,23 @@ fn carrier(host: &Host) -> bool {
         let text = |name: &str| fs::read_to_string(l.path().join(name)).unwrap_or_default();
         text("carrier").trim() == "1"
     })
+}
+
+/// No interface of a device was taken up, though there are some. A modem is taken up when its uplink is there, so that it
+/// does not count.
+fn idle(host: &Host) -> bool {
+    let folder = host.config.inside(Path::new("/sys/class/net"));
+    let links = fs::read_dir(folder).into_iter().flatten().flatten().map(|link| link.path());
+    let text = |path: &Path, name: &str| fs::read_to_string(path.join(name)).unwrap_or_default();
+    let modem = |path: &Path| text(path, "uevent").lines().any(|line| line == "DEVTYPE=wwan");
+    let mut own = links.filter(|path| path.join("device").exists() && !modem(path)).peekable();
+    let flags = |path: &Path| {
+        text(path, "flags")
+            .trim()
+            .strip_prefix("0x")
+            .and_then(|hex| u32::from_str_radix(hex, 16).ok())
+    };
+    own.peek().is_some() && own.all(|path| flags(&path).is_some_and(|flags| flags & UP == 0))
 }
 
 /// Gateways of the IPv4 default routes; unspecified on a line without addresses.

@@ -12,7 +12,7 @@ use crate::observe::{Observed, current_system, forget_documents, observe};
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{activate, data, journal, lan, repair, roots};
+use crate::{activate, data, journal, lan, repair, roots, unit_files};
 
 mod attempt;
 mod bring;
@@ -201,6 +201,9 @@ impl<'a> Run<'a> {
         }
         if self.state.attempt.is_none() {
             self.notes.extend(observed.drift.iter().map(|d| format!("drift: {d}")));
+            let edited = unit_files::drift(self.host);
+            let new: Vec<String> = edited.into_iter().filter(|n| !self.notes.contains(n)).collect();
+            self.notes.extend(new);
         }
         let (current, good) = (&observed.facts.current, &self.state.good.system);
         if observed.facts.good_lost {

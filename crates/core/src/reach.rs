@@ -30,6 +30,8 @@ impl std::fmt::Display for Reach {
 pub struct Link {
     /// An interface other than the loopback is up and sees its other end.
     pub carrier: bool,
+    /// There are network interfaces, and none of them was taken up: no cable does that.
+    pub idle: bool,
     /// There is a default route.
     pub route: bool,
     /// The gateway answers; none if nothing can be told, as on a line without addresses.
@@ -75,6 +77,9 @@ pub fn judge(before: &Reach, now: &Reach, link: &Link, waited: u64, patience: Pa
     };
     if link.relay {
         return lost("a relay's port is open");
+    }
+    if link.idle && !link.carrier {
+        return lost("it is no cable's fault: no network interface was taken up");
     }
     let dead = match (link.carrier, link.route, link.gateway) {
         (false, ..) => "no link has a carrier",

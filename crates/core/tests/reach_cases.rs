@@ -10,7 +10,7 @@ fn reach(names: &[&str]) -> Reach {
 
 /// A cable, a default route and a gateway that answers; no relay.
 fn good_link() -> Link {
-    Link { carrier: true, route: true, gateway: Some(true), relay: false }
+    Link { carrier: true, idle: false, route: true, gateway: Some(true), relay: false }
 }
 
 fn short(before: &[&str], now: &[&str], link: &Link, waited: u64) -> String {
@@ -41,6 +41,7 @@ fn a_link_that_is_up_tells_that_the_release_is_to_blame() {
         (Link { relay: true, gateway: Some(false), ..good_link() }, "a relay's port is open"),
         (Link { route: false, gateway: None, ..good_link() }, "no default route any more"),
         (Link { gateway: None, ..good_link() }, "there is a default route"),
+        (Link { carrier: false, idle: true, ..good_link() }, "no network interface was taken up"),
     ] {
         let found = short(&["hub"], &[], &link, 60);
         assert!(found.starts_with("lost") && found.contains(why), "{link:?} gave {found}");
@@ -52,7 +53,7 @@ fn an_uplink_that_died_is_nobody_s_fault() {
     for (link, why) in [
         (Link { carrier: false, ..good_link() }, "no link has a carrier"),
         (
-            Link { carrier: false, route: false, gateway: None, relay: false },
+            Link { carrier: false, idle: false, route: false, gateway: None, relay: false },
             "no link has a carrier",
         ),
         (Link { gateway: Some(false), ..good_link() }, "the gateway does not answer"),

@@ -104,6 +104,21 @@ impl System {
         more: &str,
         programs: &[(&str, &[u8])],
     ) -> Self {
+        Self::with_files(text, contract, kernel, more, |root, _, _| {
+            for (name, content) in programs {
+                executable(&root.join("bin").join(name), content);
+            }
+        })
+    }
+
+    /// `add` gets the toplevel's folder, and the store paths of busybox and of the toplevel.
+    fn with_files(
+        text: &str,
+        contract: Contract,
+        kernel: Kernel<'_>,
+        more: &str,
+        add: impl FnOnce(&Path, &StorePath, &StorePath),
+    ) -> Self {
         let busybox = busybox();
         let tools = busybox.info.path.clone();
         let path =
@@ -125,9 +140,7 @@ impl System {
         }
         let script = script(&tools, &path, contract) + more;
         executable(&root.join("bin/switch-to-configuration"), script.as_bytes());
-        for (name, content) in programs {
-            executable(&root.join("bin").join(name), content);
-        }
+        add(&root, &tools, &path);
         let mut toplevel = Built::of("system", dump(&root), vec![tools]);
         toplevel.info.path = path;
         Self { paths: vec![busybox, toplevel] }
@@ -136,6 +149,18 @@ impl System {
     /// A system that also runs `more` in the host's shell when it is made current, after its work.
     pub fn scripted(text: &str, more: &str) -> Self {
         Self::made(text, Contract::Honest, Kernel::None, more, &[])
+    }
+
+    /// A system that a real machine is booted with, as NixOS is: its boot entry has `params` in the kernel's command
+    /// line, its `init` runs `at_boot` in the host's shell before systemd.
+    pub fn bootable(text: &str, params: &str, at_boot: &str) -> Self {
+        Self::with_files(text, Contract::Honest, Kernel::None, "", |root, tools, path| {
+            fs::write(root.join("kernel-params"), params).unwrap();
+            let init = format!(
+                "#!{tools}/bin/sh\nb={tools}/bin/busybox\ns={path}\n{INIT}{at_boot}\n{LAST}"
+            );
+            executable(&root.join("init"), init.as_bytes());
+        })
     }
 
     /// Its toplevel.
@@ -161,20 +186,47 @@ fn script(tools: &StorePath, system: &StorePath, contract: Contract) -> String {
     )
 }
 
-/// What `boot` does: an entry for each generation if there is a boot loader, as NixOS's installer writes them.
+/// What `boot` does: an entry for each generation if there is a boot loader, as NixOS's installers write them. The
+/// kernel is the one that stands in the partition already, and GRUB's menu begins with what stands in `head.cfg`.
 const BOOT: &str = "\
     if [ -d /boot/loader/entries ]; then
     for l in /nix/var/nix/profiles/system-*-link; do
     n=${l##*/system-}; n=${n%-link}; t=$($b readlink $l)
     echo \"title generation $n\" > /boot/entry
-    echo \"options init=$t/init quiet\" >> /boot/entry
+    if [ -e /boot/linux ]; then echo linux /linux >> /boot/entry; echo initrd /initrd >> /boot/entry; fi
+    echo \"options init=$t/init quiet $($b cat $t/kernel-params 2>/dev/null)\" >> /boot/entry
     $b mv /boot/entry /boot/loader/entries/generation-$n.conf
     if [ $t = $s ]; then echo \"default generation-$n.conf\" > /boot/loader.conf; fi
     done
     $b mv /boot/loader.conf /boot/loader/loader.conf
     fi
-    $b rm -f /boot/new && $b ln -s $s /boot/new && $b mv -T /boot/new /boot/system
+    if [ -f /boot/grub/head.cfg ]; then
+    start() {
+    echo \"menuentry \\\"$1\\\" --class nixos --unrestricted {\"
+    echo \"linux /linux init=$2/init quiet $($b cat $2/kernel-params 2>/dev/null)\"
+    echo initrd /initrd; echo '}'
+    }
+    $b cp /boot/grub/head.cfg /boot/grub/new.cfg
+    start 'NixOS - Default' $s >> /boot/grub/new.cfg
+    echo 'submenu \"NixOS - All configurations\" --class submenu {' >> /boot/grub/new.cfg
+    for l in /nix/var/nix/profiles/system-*-link; do
+    n=${l##*/system-}; start \"NixOS - Configuration ${n%-link}\" $($b readlink $l) >> /boot/grub/new.cfg
+    done
+    echo '}' >> /boot/grub/new.cfg
+    $b mv /boot/grub/new.cfg /boot/grub/grub.cfg
+    fi
+    $b rm -f /boot/new && $b ln -s $s /boot/new 2>/dev/null && $b mv -T /boot/new /boot/system
 ";
+
+/// What NixOS does before systemd.
+const INIT: &str = "\
+$b mount -t tmpfs -o mode=755,nosuid,nodev run /run
+$b ln -s $s /run/booted-system
+$b ln -s $s /run/current-system
+$b cp $s/etc/site /etc/site.new && $b mv /etc/site.new /etc/site
+";
+
+const LAST: &str = "exec /lib/systemd/systemd\n";
 
 pub(crate) fn busybox() -> Built {
     let dir = tempfile::tempdir().unwrap();

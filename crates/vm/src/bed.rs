@@ -19,6 +19,8 @@ const BOOT_UNIT: &str = r#"[Unit]
 Description=The system of the profile is current
 DefaultDependencies=no
 ConditionPathExists=/nix/var/nix/profiles/system
+# A system that was booted did it itself.
+ConditionPathExists=!/run/booted-system
 Before=sysinit.target
 After=local-fs.target
 [Service]

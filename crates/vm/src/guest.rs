@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use afield_testkit::net::{LOOK, Net};
 
 use crate::disk::{self, Disk};
+use crate::firmware::Loader;
 use crate::image::{self, Image};
 use crate::machine::{BOOT, Machine, text};
 use crate::monitor::Monitor;
 use crate::shell::Shell;
-use crate::{boot_files, programs};
+use crate::{boot_files, firmware, programs};
 
 /// sshd of the guest, on the world's loopback.
 const SSH_PORT: u16 = 2222;
@@ -31,16 +32,14 @@ pub struct Options {
     pub kernel: String,
     /// Further arguments of qemu, such as a TPM.
     pub qemu: Vec<String>,
-    /// Whether the kernel is loaded from outside; else `qemu` brings firmware, and the disk a boot loader.
-    pub direct: bool,
-    /// The disk's image, of whole blocks of 4096 bytes; none: the Debian tree as one ext4 file system.
-    pub image: Option<PathBuf>,
+    /// Real firmware starts this from the disk's first partition; none: qemu starts the kernel.
+    pub loader: Option<Loader>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let (kernel, qemu) = (String::new(), Vec::new());
-        Self { memory: 768, kernel, qemu, direct: true, image: None }
+        Self { memory: 768, kernel, qemu, loader: None }
     }
 }
 
@@ -73,8 +72,10 @@ impl Guest {
     pub fn start(options: Options) -> Self {
         let image = Image::ready();
         let folder = tempfile::Builder::new().prefix("afield-vm-").tempdir().unwrap();
-        let disk = options.image.clone();
-        let disk = disk.unwrap_or_else(|| image.derived("disk.raw", boot_files::make_disk));
+        let disk = match options.loader {
+            Some(loader) => firmware::disk(&image, loader),
+            None => image.derived("disk.raw", boot_files::make_disk),
+        };
         let programs = folder.path().join("programs.raw");
         boot_files::make_file_system(&programs::folder(), &programs, "256M");
         let mut guest = Self {
@@ -233,9 +234,11 @@ impl Guest {
         ]
         .map(str::to_owned)
         .into();
-        if self.options.direct {
+        if self.options.loader.is_some() {
+            words.extend(firmware::arguments(self.folder.path()));
+        } else {
             let (kernel, initrd) = boot_files::of(&self.image);
-            let line = format!("{} {}", boot_files::KERNEL_LINE, self.options.kernel);
+            let line = format!("root=/dev/vda {} {}", boot_files::KERNEL_LINE, self.options.kernel);
             words.extend(["-kernel".into(), kernel.display().to_string()]);
             words.extend(["-initrd".into(), initrd.display().to_string(), "-append".into(), line]);
         }
@@ -258,6 +261,21 @@ impl Guest {
         }
         self.reboots += 1;
         self.wait_until_up();
+    }
+
+    /// Waits through any number of boots until a script succeeds.
+    pub fn wait_through_boots(&mut self, what: &str, within: Duration, script: &str) {
+        let until = Instant::now() + within;
+        loop {
+            // What is asked of a guest that goes down is lost.
+            let shell = self.shell.as_ref().expect("the guest is on");
+            let answer = shell.run_within(script, Duration::from_secs(5));
+            if answer.is_ok_and(|done| done.status.success()) {
+                return;
+            }
+            assert!(Instant::now() < until, "{what}: not within {within:?}:\n{}", self.console());
+            std::thread::sleep(LOOK);
+        }
     }
 
     fn wait_until_up(&mut self) {

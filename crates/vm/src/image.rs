@@ -12,6 +12,8 @@ use crate::shell;
 const PACKAGES: &[&str] = &[
     "systemd",
     "systemd-sysv",
+    "systemd-boot",
+    "cryptsetup-bin",
     "libpam-systemd",
     "dbus",
     "udev",

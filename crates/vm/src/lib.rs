@@ -12,6 +12,7 @@ mod cgroup;
 pub mod chance;
 pub mod container;
 pub mod disk;
+pub mod firmware;
 pub mod guest;
 pub mod image;
 pub mod machine;

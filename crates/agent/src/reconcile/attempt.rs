@@ -5,7 +5,7 @@ use afield_core::plan::{Attempt, Before, Direction, Failure};
 use afield_core::report::Event;
 
 use super::{Next, Run};
-use crate::{activate, boot_check, prove, roots};
+use crate::{activate, boot_check, prove, roots, unit_files};
 
 impl Run<'_> {
     pub(super) fn activate(&mut self, system: &StorePath) -> anyhow::Result<Next> {
@@ -64,6 +64,7 @@ impl Run<'_> {
         } else if self.event.is_none() {
             self.record(Event::Healthy)?;
         }
+        unit_files::remember(self.host)?;
         self.store.save(&self.state, "commit")?;
         roots::keep(&self.host.config, &self.state)
     }

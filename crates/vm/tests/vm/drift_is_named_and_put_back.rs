@@ -1,5 +1,5 @@
 //! What somebody changes by hand on a real machine is told by name at the next check-in, and put back where it is managed:
-//! a key file, an account, a profile that was switched, a service that was stopped or fails.
+//! a key file, an account, a profile that was switched, a service that was stopped or fails, an edited unit.
 
 use afield_core::host_data::{Access, Check, Probe};
 use afield_core::span::Span;
@@ -50,6 +50,40 @@ fn drift_is_named_and_put_back() {
     bed.machine.try_exec("systemd-run --unit=broken /usr/bin/false");
     bed.machine.wait_for("a failed unit", afield_vm::machine::BOOT, "systemctl is-failed broken");
     told(&bed, "broken.service");
+}
+
+/// Nobody manages these, so that they are told and left alone, also after the next release.
+#[test]
+fn edited_units_are_named_until_they_are_as_they_were() {
+    let (app, more) = ("/etc/systemd/system/app.service", "/etc/systemd/system/ssh.service.d/override.conf");
+    let mut bed = Bed::new(Container::plain());
+    bed.machine.write(app, APP.as_bytes());
+    bed.machine.exec("systemctl daemon-reload; systemctl enable --now app");
+    settle(&mut bed);
+    let (_, said) = bed.once();
+    assert!(!said["notes"].to_string().contains("unit file"), "{said}");
+
+    bed.machine.exec(&format!("echo '# by hand' >> {app}"));
+    bed.machine.write(more, b"[Service]\nNice=5\n");
+    bed.machine.exec("systemctl --quiet disable app");
+    let edits = [
+        format!("the unit file {app} was changed"),
+        format!("the unit file {more} was added"),
+        "the unit file /etc/systemd/system/multi-user.target.wants/app.service is gone".to_owned(),
+    ];
+    for edit in &edits {
+        told(&bed, edit);
+    }
+    let (_, two) = bed.offer("two", Contract::Honest, "config two");
+    assert_eq!(bed.once().0, 0);
+    assert_eq!(bed.current(), Some(two));
+    for edit in &edits {
+        told(&bed, edit);
+    }
+    bed.machine.write(app, APP.as_bytes());
+    bed.machine.exec(&format!("rm {more}; systemctl --quiet enable app"));
+    let (_, said) = bed.once();
+    assert!(!said["notes"].to_string().contains("unit file"), "{said}");
 }
 
 fn settle(bed: &mut Bed<Container>) -> String {

@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::nix::{self, Nix};
 use crate::state::State;
 use crate::verify::Verified;
-use crate::{activate, data, fetch, purse, reboot};
+use crate::{activate, data, fetch, purse, reboot, units};
 
 /// A time zone has at most this many bytes.
 const MAX_ZONE: u64 = 256 * 1024;
@@ -103,6 +103,8 @@ pub fn observe(
             false
         }
     });
+    let failed = units::failed(&host.config);
+    remarks.extend(failed.iter().map(|unit| format!("the unit {unit} failed")));
     let good = state.good.system.as_ref();
     let good_lost = good.is_some_and(|s| !host.config.inside(Path::new(s.as_str())).exists());
     let good = good.filter(|_| !good_lost);

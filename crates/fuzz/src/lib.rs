@@ -37,10 +37,15 @@ pub struct Target {
 
 /// All targets.
 pub fn all() -> Vec<Target> {
-    [targets::fleet::targets(), targets::secrets::targets(), targets::delivery::targets()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        targets::fleet::targets(),
+        targets::secrets::targets(),
+        targets::delivery::targets(),
+        targets::stick::targets(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The target of a name.

@@ -68,6 +68,9 @@ targets! {
     report "report",
     trust "trust",
     state "state",
+    bundle "bundle",
+    note "note",
+    package "package",
 }
 
 #[test]

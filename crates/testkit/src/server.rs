@@ -181,10 +181,12 @@ fn send(
     let file: PathBuf = folder.join(path);
     let mut bytes = std::fs::read(file).ok();
     let (mut cut, mut from, mut to, mut trickle) = (None, from, to, false);
+    let size = bytes.as_ref().map_or(0, |b| b.len() as u64);
+    let asked = to.unwrap_or(size).min(size).saturating_sub(from);
     {
         let lies = &mut shared.lock().unwrap().lies;
         match lies.iter_mut().find(|(name, _)| path.contains(name.as_str())).map(|(_, l)| l) {
-            Some(Lie::Cut { after, times }) if *times > 0 => {
+            Some(Lie::Cut { after, times }) if *times > 0 && asked > *after => {
                 *times -= 1;
                 cut = Some(*after);
             }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use afield_core::accounts::{self, Ids, People, RECORDS, System};
 use afield_core::host_data::HostData;
@@ -149,9 +148,6 @@ pub fn without_effect(
             said.push("nss-systemd is not in /etc/nsswitch.conf, so nobody finds the accounts; install libnss-systemd".into());
         }
     }
-    if config.is_machine() && !people.active.is_empty() {
-        said.extend(failed_units());
-    }
     if config.is_machine() {
         said.extend(sshd::is_deaf(data, people));
     }
@@ -171,19 +167,4 @@ fn sudo_is_deaf(sudoers: &str) -> Option<String> {
             "/etc/sudoers does not include /etc/sudoers.d, so the sudo rules do nothing".into(),
         ),
     }
-}
-
-/// Units that failed, by name.
-fn failed_units() -> Vec<String> {
-    if !Path::new("/run/systemd/system").is_dir() {
-        return Vec::new();
-    }
-    let mut command = Command::new("systemctl");
-    command.args(["list-units", "--failed", "--plain", "--no-legend", "--no-pager"]);
-    let Ok(output) = command.stdin(Stdio::null()).output() else {
-        return Vec::new();
-    };
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let names = text.lines().filter_map(|line| line.split_whitespace().next());
-    names.map(|unit| format!("the unit {unit} failed")).collect()
 }

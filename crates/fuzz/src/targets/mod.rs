@@ -3,6 +3,7 @@
 pub mod delivery;
 pub mod fleet;
 pub mod secrets;
+pub mod stick;
 
 use std::path::PathBuf;
 

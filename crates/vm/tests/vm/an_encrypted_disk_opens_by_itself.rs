@@ -78,7 +78,7 @@ fn an_encrypted_disk_opens_by_itself() {
     assert_eq!(bed.once().0, 0);
     bed.machine.exec(
         "set -e; truncate --size 64M /var/lib/volume && losetup /dev/loop7 /var/lib/volume\n\
-         cryptsetup luksFormat --quiet --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file /run/.secrets/keyfile /dev/loop7\n\
+         cryptsetup luksFormat --batch-mode --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file /run/.secrets/keyfile /dev/loop7\n\
          cryptsetup open --key-file /run/.secrets/keyfile /dev/loop7 new && mkfs.ext4 -q /dev/mapper/new && cryptsetup close new\n\
          grep -q 'the first key' /run/.secrets/keyfile; sync",
     );
@@ -90,9 +90,9 @@ fn an_encrypted_disk_opens_by_itself() {
     let new = offer(&mut bed, "two", "the first key");
     let from = bed.machine.console().len();
     bed.machine.exec(
-        "systemd-run --quiet --setenv=AFIELD_FAULT=activation:begins --setenv=AFIELD_FAULT_SAY=/dev/ttyS0 afield-agent once",
+        "systemd-run --quiet --setenv=AFIELD_FAULT=activation:begins:1 --setenv=AFIELD_FAULT_SAY=/dev/ttyS0 afield-agent once",
     );
-    bed.machine.wait_for_console(from, "AFIELD_FAULT activation:begins");
+    bed.machine.wait_for_console(from, "AFIELD_FAULT activation:begins:1");
     let mut chance = Chance::new();
     let lost = bed.machine.cut_power_with(|| chance.toss());
     bed.machine.start();

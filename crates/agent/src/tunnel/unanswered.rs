@@ -2,6 +2,12 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
+    sockopt,
+};
 
 /// How often in a row a connection has asked in vain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -14,11 +20,71 @@ pub(super) struct Unanswered {
 /// How often in a row the connection between two addresses has sent the same, or asked whether the other end is there;
 /// none if there is no such connection.
 pub(super) fn unanswered(here: SocketAddr, there: SocketAddr) -> Option<Unanswered> {
+    // A kernel without sock_diag for TCP answers as if there were no such connection.
+    asked(here, there).or_else(|| listed(here, there))
+}
+
+/// sock_diag(7): the one kind of message, to the kernel and back.
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// Lengths of a message's header (netlink(7)), of `inet_diag_req_v2` and `inet_diag_msg` (sock_diag(7)).
+const HEADER: usize = 16;
+const REQUEST: usize = 56;
+const ANSWER: usize = 72;
+
+/// One question for one connection: the kernel's whole table takes hundreds of times as long.
+fn asked(here: SocketAddr, there: SocketAddr) -> Option<Unanswered> {
+    let (kind, flags) = (SocketType::RAW, SocketFlags::CLOEXEC);
+    let socket = socket_with(AddressFamily::NETLINK, kind, flags, Some(netlink::SOCK_DIAG)).ok()?;
+    let limit = Some(Duration::from_secs(1));
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, limit).ok()?;
+    send(&socket, &request(here, there), SendFlags::empty()).ok()?;
+    let mut buffer = [0; 1024];
+    let (length, _) = recv(&socket, &mut buffer[..], RecvFlags::empty()).ok()?;
+    answered(buffer.get(..length)?)
+}
+
+/// `inet_diag_req_v2`: family, protocol, no extensions, any state, ports and addresses as they travel, any interface, any
+/// cookie.
+fn request(here: SocketAddr, there: SocketAddr) -> Vec<u8> {
+    /// netlink(7): NLM_F_REQUEST.
+    const ASKS: u16 = 1;
+    const TCP: u8 = 6;
+    let family = if here.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let mut bytes = Vec::with_capacity(HEADER + REQUEST);
+    bytes.extend(((HEADER + REQUEST) as u32).to_ne_bytes());
+    bytes.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    bytes.extend(ASKS.to_ne_bytes());
+    bytes.extend([0; 8]);
+    bytes.extend([family.as_raw() as u8, TCP, 0, 0]);
+    bytes.extend(u32::MAX.to_ne_bytes());
+    bytes.extend(here.port().to_be_bytes());
+    bytes.extend(there.port().to_be_bytes());
+    for address in [here.ip(), there.ip()] {
+        bytes.extend(octets(address).into_iter().chain([0; 12]).take(16));
+    }
+    bytes.extend([0; 4]);
+    bytes.extend([0xff; 8]);
+    bytes
+}
+
+/// `inet_diag_msg`: the third byte says which timer runs, the fourth what it counts; `idiag_wqueue` says how much waits.
+fn answered(message: &[u8]) -> Option<Unanswered> {
+    /// The timer of what was sent and is not answered.
+    const RETRANSMITS: u8 = 1;
+    let body = message.get(HEADER..HEADER + ANSWER)?;
+    let kind = u16::from_ne_bytes(message.get(4..6)?.try_into().ok()?);
+    let waits = u32::from_ne_bytes(body.get(60..64)?.try_into().ok()?) > 0;
+    let [_, _, timer, times, ..] = *body else { return None };
+    let found = Unanswered { times: times.into(), probes_only: !waits && timer != RETRANSMITS };
+    (kind == SOCK_DIAG_BY_FAMILY).then_some(found)
+}
+
+/// The same from the kernel's table of all connections.
+fn listed(here: SocketAddr, there: SocketAddr) -> Option<Unanswered> {
     let table = match here {
         SocketAddr::V4(_) => "/proc/thread-self/net/tcp",
         SocketAddr::V6(_) => "/proc/thread-self/net/tcp6",
     };
-    // A table of the kernel's own, of one line a connection.
     find(&fs::read_to_string(table).ok()?, here, there)
 }
 
@@ -37,12 +103,16 @@ fn find(table: &str, here: SocketAddr, there: SocketAddr) -> Option<Unanswered> 
     Some(Unanswered { times: again.max(probes), probes_only: !waits && again == 0 })
 }
 
-fn written(address: SocketAddr) -> String {
-    let words: Vec<u8> = match address.ip() {
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
         IpAddr::V4(ip) => ip.octets().into(),
         IpAddr::V6(ip) => ip.octets().into(),
-    };
+    }
+}
+
+fn written(address: SocketAddr) -> String {
     // Each 32 bits of an address are written as this machine reads them from memory.
+    let words = octets(address.ip());
     let hex = words.chunks_exact(4).map(|word| {
         let word: [u8; 4] = word.try_into().unwrap_or_default();
         format!("{:08X}", u32::from_ne_bytes(word))
@@ -56,14 +126,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_connection_is_found_in_the_table() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let there = listener.local_addr().unwrap();
-        let stream = std::net::TcpStream::connect(there).unwrap();
-        let here = stream.local_addr().unwrap();
-        let nothing = Unanswered { times: 0, probes_only: true };
-        assert_eq!(unanswered(here, there), Some(nothing));
-        assert_eq!(unanswered(here, "127.0.0.1:1".parse().unwrap()), None);
+    fn a_connection_is_found_by_a_question_and_in_the_table() {
+        for any in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = std::net::TcpListener::bind(any).unwrap();
+            let there = listener.local_addr().unwrap();
+            let stream = std::net::TcpStream::connect(there).unwrap();
+            let here = stream.local_addr().unwrap();
+            let nothing = Unanswered { times: 0, probes_only: true };
+            assert_eq!(asked(here, there), Some(nothing), "{here}");
+            assert_eq!(listed(here, there), Some(nothing), "{here}");
+            let other = SocketAddr::new(there.ip(), 1);
+            assert_eq!(unanswered(here, other), None, "{here}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_short_or_an_error_is_none() {
+        let mut message = vec![0; HEADER + ANSWER];
+        message[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+        message[HEADER + 2..HEADER + 4].copy_from_slice(&[2, 3]);
+        let probes = Some(Unanswered { times: 3, probes_only: true });
+        assert_eq!(answered(&message), probes);
+        message[HEADER + 60..HEADER + 64].copy_from_slice(&9_u32.to_ne_bytes());
+        assert_eq!(answered(&message).map(|found| found.probes_only), Some(false));
+        assert!((0..message.len()).all(|length| answered(&message[..length]).is_none()));
+        message[4] = 2;
+        assert_eq!(answered(&message), None);
     }
 
     #[test]

@@ -98,6 +98,7 @@ enum Verdict {
 /// The programs, and the help of each of their subcommands once it was asked for.
 struct Helps {
     programs: BTreeMap<&'static str, PathBuf>,
+    aliases: BTreeMap<String, Vec<String>>,
     known: BTreeMap<Vec<String>, Option<String>>,
 }
 
@@ -112,7 +113,7 @@ impl Helps {
             ("xtask", xtask),
             ("cargo", PathBuf::from("cargo")),
         ];
-        Ok(Self { programs: programs.into(), known: BTreeMap::new() })
+        Ok(Self { programs: programs.into(), aliases: aliases()?, known: BTreeMap::new() })
     }
 
     fn judge(&mut self, text: &str) -> Verdict {
@@ -131,7 +132,7 @@ impl Helps {
             return Verdict::Foreign;
         }
         if first == "cargo" {
-            words = as_cargo_runs_it(words);
+            words = self.as_cargo_runs_it(words);
         }
         match self.follow(&words) {
             Ok(()) => Verdict::Fine,
@@ -174,27 +175,49 @@ impl Helps {
         // Cargo's long help is a man page.
         let flag = if path[0] == "cargo" { "-h" } else { "--help" };
         let mut command = Command::new(program);
-        command.args(&path[1..]).arg(flag).env("NO_COLOR", "1");
+        command.args(self.unhurried(&path[1..])).arg(flag).env("NO_COLOR", "1");
         let help = process::output(&mut command).ok();
         self.known.insert(path.to_vec(), help.clone());
         help
     }
+
+    /// `cargo demo`, `cargo ci` and so on are aliases for this program, which need not be built again.
+    fn as_cargo_runs_it(&self, words: Vec<String>) -> Vec<String> {
+        let alias = words.get(1).and_then(|word| self.aliases.get(word));
+        let ours = ["run", "--quiet", "--package", "xtask", "--"];
+        match alias.and_then(|alias| alias.strip_prefix(ours.map(str::to_owned).as_slice())) {
+            Some(rest) => {
+                let first = std::iter::once("xtask".to_owned()).chain(rest.iter().cloned());
+                first.chain(words.into_iter().skip(2)).collect()
+            }
+            None => words,
+        }
+    }
+
+    /// An alias without the optimisation that its help does not need: that takes minutes.
+    fn unhurried(&self, words: &[String]) -> Vec<String> {
+        let alias = words.first().and_then(|word| self.aliases.get(word));
+        let words = alias.map_or(words, Vec::as_slice);
+        words.iter().filter(|word| *word != "--release").cloned().collect()
+    }
+}
+
+/// The aliases of `.cargo/config.toml`, in words.
+fn aliases() -> Result<BTreeMap<String, Vec<String>>> {
+    #[derive(serde::Deserialize)]
+    struct Config {
+        alias: BTreeMap<String, String>,
+    }
+    let text = std::fs::read_to_string(process::root().join(".cargo/config.toml"))?;
+    let Config { alias } = toml::from_str(&text)?;
+    let words = |text: String| text.split_whitespace().map(str::to_owned).collect();
+    Ok(alias.into_iter().map(|(name, text)| (name, words(text))).collect())
 }
 
 fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| {
         !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
     })
-}
-
-/// `cargo demo`, `cargo ci` and `cargo xtask …` are aliases for this program.
-fn as_cargo_runs_it(words: Vec<String>) -> Vec<String> {
-    let xtask = || "xtask".to_owned();
-    match words.get(1).map(String::as_str) {
-        Some("xtask") => words.into_iter().skip(1).collect(),
-        Some("demo" | "ci") => std::iter::once(xtask()).chain(words.into_iter().skip(1)).collect(),
-        _ => words,
-    }
 }
 
 fn has_commands(help: &str) -> bool {

@@ -175,7 +175,7 @@ impl Helps {
         // Cargo's long help is a man page.
         let flag = if path[0] == "cargo" { "-h" } else { "--help" };
         let mut command = Command::new(program);
-        command.args(self.unhurried(&path[1..])).arg(flag).env("NO_COLOR", "1");
+        command.args(self.unhurried(path)).arg(flag).env("NO_COLOR", "1");
         let help = process::output(&mut command).ok();
         self.known.insert(path.to_vec(), help.clone());
         help
@@ -194,11 +194,15 @@ impl Helps {
         }
     }
 
-    /// An alias without the optimisation that its help does not need: that takes minutes.
-    fn unhurried(&self, words: &[String]) -> Vec<String> {
-        let alias = words.first().and_then(|word| self.aliases.get(word));
-        let words = alias.map_or(words, Vec::as_slice);
-        words.iter().filter(|word| *word != "--release").cloned().collect()
+    /// A command's arguments; of an alias without the optimisation, which its help does not need and which takes minutes.
+    fn unhurried(&self, path: &[String]) -> Vec<String> {
+        match path {
+            [cargo, alias] if cargo == "cargo" && self.aliases.contains_key(alias) => {
+                let words = self.aliases[alias].iter();
+                words.filter(|word| *word != "--release").cloned().collect()
+            }
+            _ => path[1..].to_vec(),
+        }
     }
 }
 

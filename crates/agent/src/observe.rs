@@ -31,7 +31,7 @@ pub struct Observed {
     pub facts: Facts,
     /// Drift of managed files, by name.
     pub drift: Vec<String>,
-    /// What is there undeclared, and what is declared without effect.
+    /// What is there undeclared, what is declared without effect, and units that failed; nothing in an attempt.
     pub remarks: Vec<String>,
 }
 
@@ -92,10 +92,14 @@ pub fn observe(
     now: Timestamp,
 ) -> anyhow::Result<Observed> {
     let (mut drift, mut remarks) = (Vec::new(), Vec::new());
+    // In an attempt, what the last good generation does not know may be the next one's.
+    let settled = state.attempt.is_none();
     let good_data = state.good.data.filter(|id| match data::kept(host, id) {
         Ok(good) => {
             drift = data::drift(host, &good, now);
-            remarks = data::remarks(host, &good, now);
+            if settled {
+                remarks = data::remarks(host, &good, now);
+            }
             drift.is_empty()
         }
         Err(e) => {
@@ -103,8 +107,10 @@ pub fn observe(
             false
         }
     });
-    let failed = units::failed(&host.config);
-    remarks.extend(failed.iter().map(|unit| format!("the unit {unit} failed")));
+    if settled {
+        let failed = units::failed(&host.config);
+        remarks.extend(failed.iter().map(|unit| format!("the unit {unit} failed")));
+    }
     let good = state.good.system.as_ref();
     let good_lost = good.is_some_and(|s| !host.config.inside(Path::new(s.as_str())).exists());
     let good = good.filter(|_| !good_lost);

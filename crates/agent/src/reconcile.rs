@@ -193,8 +193,7 @@ impl<'a> Run<'a> {
     }
 
     fn notice(&mut self, observed: &Observed) {
-        // In an attempt, what the last good generation does not know may be the next one's.
-        for remark in observed.remarks.iter().filter(|_| self.state.attempt.is_none()) {
+        for remark in &observed.remarks {
             if !self.notes.contains(remark) {
                 self.notes.push(remark.clone());
             }

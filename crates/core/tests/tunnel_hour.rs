@@ -6,12 +6,16 @@
 //! ports of a dead connection when its host comes again; a handshake takes half a second; somebody looks every second.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../testkit/src/faults.rs"]
+mod faults;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use afield_core::tunnel::link::{Action, Event, Link};
 use afield_core::tunnel::ssh::Cause;
 use afield_core::tunnel::{Endpoint, Silence, Site};
+use faults::{Chance, Planned, What, plan};
 
 const STEP: Duration = Duration::from_millis(50);
 /// From a relay's first packet to its first words, and from there to an open port.
@@ -22,54 +26,6 @@ const LOOK: Duration = Duration::from_secs(1);
 const LOOK_CLOSELY: Duration = Duration::from_millis(250);
 const IN_USE: Duration = Duration::from_secs(15);
 const HOUR: u64 = 3600;
-
-/// A generator whose numbers are the same everywhere.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-
-    fn part(&mut self) -> f64 {
-        self.below(1_000_000) as f64 / 1e6
-    }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum What {
-    Cut,
-    Killed,
-    Forgotten,
-    AllForgotten,
-}
-
-/// Second, length, what: the plan of `benches/tunnel/hour.rs`.
-fn plan(seed: u64, who: u64) -> Vec<(u64, u64, What)> {
-    let mut chance = Chance(seed ^ (who << 40));
-    let (mut at, mut faults) = (20 + chance.below(60), Vec::new());
-    while at < HOUR {
-        let what = match (who, chance.below(3)) {
-            (3, _) => What::AllForgotten,
-            (_, 0) => What::Cut,
-            (_, 1) => What::Killed,
-            (_, _) => What::Forgotten,
-        };
-        let lasts = match what {
-            What::Cut | What::Killed => 5 + chance.below(86),
-            What::Forgotten | What::AllForgotten => 1,
-        };
-        faults.push((at, lasts, what));
-        at += lasts
-            + match who {
-                3 => 300 + chance.below(600),
-                _ => 60 + chance.below(180),
-            };
-    }
-    faults
-}
 
 /// A relay, and the way to it.
 #[derive(Default)]
@@ -329,8 +285,8 @@ impl World {
 fn hour(seed: u64, every: u64) -> u64 {
     let mut world = World::new(seed);
     let mut plan: Vec<(u64, usize, What, bool)> = (0..4)
-        .flat_map(|who| plan(seed, who).into_iter().map(move |fault| (who as usize, fault)))
-        .flat_map(|(who, (at, lasts, what))| {
+        .flat_map(|who| plan(seed, who, HOUR).into_iter().map(move |fault| (who as usize, fault)))
+        .flat_map(|(who, Planned { at, lasts, what })| {
             [(at, who, what, true), (at + lasts, who, what, false)]
         })
         .collect();
@@ -365,10 +321,10 @@ fn hour(seed: u64, every: u64) -> u64 {
 
 /// Seconds in which no host could come: all ways cut, or relays killed.
 fn hopeless(seed: u64) -> u64 {
-    let plans: Vec<_> = (0..3).map(|who| plan(seed, who)).collect();
-    let down = |plan: &[(u64, u64, What)], second: u64| {
-        let lasting = plan.iter().filter(|f| matches!(f.2, What::Cut | What::Killed));
-        lasting.into_iter().any(|(at, lasts, _)| (*at..at + lasts).contains(&second))
+    let plans: Vec<_> = (0..3).map(|who| plan(seed, who, HOUR)).collect();
+    let down = |plan: &[Planned], second: u64| {
+        let lasting = plan.iter().filter(|f| matches!(f.what, What::Cut | What::Killed));
+        lasting.into_iter().any(|f| (f.at..f.at + f.lasts).contains(&second))
     };
     let all = |second: &u64| plans.iter().all(|plan| down(plan, *second));
     (0..HOUR).filter(all).count() as u64

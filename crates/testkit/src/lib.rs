@@ -2,6 +2,7 @@
 //! that are folders with Nix stores of their own. Tests fail by panicking, so this crate does too.
 #![allow(clippy::unwrap_used, reason = "only tests use this crate")]
 
+pub mod faults;
 pub mod fleet;
 pub mod golden;
 pub mod golden_keys;

@@ -5,67 +5,11 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use afield_testkit::faults::{Planned, What, plan};
 use afield_testkit::net::{Net, wait_for};
 use afield_testkit::relay::{SshKey, SshRelay};
 
 use crate::lane::{Known, Who, reaches, relay_script, spawn, tunnel_command};
-
-/// One fault of the plan.
-#[derive(Clone, Copy)]
-struct Planned {
-    at: Duration,
-    lasts: Duration,
-    what: What,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum What {
-    /// The way to the relay swallows everything.
-    Cut,
-    /// Its sshd is killed.
-    Killed,
-    /// The NAT forgets the connection to it.
-    Forgotten,
-    /// The site's modem restarts: the NAT forgets the connections to all relays.
-    AllForgotten,
-}
-
-/// A generator whose numbers are the same everywhere.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
-
-/// Faults of one relay (0 to 2), or of the site's modem (3). Each relay is in trouble for about a seventh of the time;
-/// the modem restarts every ten minutes.
-fn plan(seed: u64, who: u64, length: Duration) -> Vec<Planned> {
-    let mut chance = Chance(seed ^ (who << 40));
-    let (mut at, mut faults) = (Duration::from_secs(20 + chance.below(60)), Vec::new());
-    while at < length {
-        let what = match (who, chance.below(3)) {
-            (3, _) => What::AllForgotten,
-            (_, 0) => What::Cut,
-            (_, 1) => What::Killed,
-            (_, _) => What::Forgotten,
-        };
-        let lasts = match what {
-            What::Cut | What::Killed => Duration::from_secs(5 + chance.below(86)),
-            What::Forgotten | What::AllForgotten => Duration::from_secs(1),
-        };
-        faults.push(Planned { at, lasts, what });
-        let pause = match who {
-            3 => 300 + chance.below(600),
-            _ => 60 + chance.below(180),
-        };
-        at += lasts + Duration::from_secs(pause);
-    }
-    faults
-}
 
 /// Runs it for ours and for autossh with the older platform's relays; gives what is to be printed.
 pub fn run(minutes: u64, seed: u64) -> String {
@@ -86,7 +30,7 @@ pub fn run(minutes: u64, seed: u64) -> String {
             );
         }
     });
-    let faults: usize = (0..4).map(|who| plan(seed, who, length).len()).sum();
+    let faults: usize = (0..4).map(|who| plan(seed, who, length.as_secs()).len()).sum();
     let _ = writeln!(
         text,
         "{faults} faults: ways cut and relays killed for 5 to 90 s, NATs that forget one relay or all"
@@ -135,10 +79,9 @@ fn watch(site: &Net, relays: Vec<SshRelay>, length: Duration, seed: u64) -> Told
         let relays = &relays;
         for who in 0..4 {
             scope.spawn(move || {
-                for fault in plan(seed, who, length) {
-                    std::thread::sleep(
-                        (start + fault.at).saturating_duration_since(Instant::now()),
-                    );
+                for fault in plan(seed, who, length.as_secs()) {
+                    let at = start + Duration::from_secs(fault.at);
+                    std::thread::sleep(at.saturating_duration_since(Instant::now()));
                     apply(site, relays, who as usize, fault);
                 }
             });
@@ -168,19 +111,19 @@ fn watch(site: &Net, relays: Vec<SshRelay>, length: Duration, seed: u64) -> Told
 }
 
 fn apply(site: &Net, relays: &[RwLock<SshRelay>], who: usize, fault: Planned) {
-    let n = who as u8 + 1;
+    let (n, lasts) = (who as u8 + 1, Duration::from_secs(fault.lasts));
     let forget = |who: usize| {
         site.forget_connections(who as u8 + 1, &relays[who].read().unwrap().net);
     };
     match fault.what {
         What::Cut => {
             site.black_hole(n, 2);
-            std::thread::sleep(fault.lasts);
+            std::thread::sleep(lasts);
             site.no_black_hole(n, 2);
         }
         What::Killed => {
             relays[who].write().unwrap().stop();
-            std::thread::sleep(fault.lasts);
+            std::thread::sleep(lasts);
             relays[who].write().unwrap().start();
         }
         What::Forgotten => forget(who),

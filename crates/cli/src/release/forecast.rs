@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use crate::output::count;
 use afield_core::budget::told;
 use afield_core::ids::{HostName, Name};
 use afield_core::settings::Settings;
 use serde::Serialize;
 
 use super::write::Cost;
+use crate::output::count;
 
 /// What a release costs the hosts of one site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

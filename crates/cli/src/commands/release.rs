@@ -3,31 +3,28 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use afield_core::host_data::{self, HostData};
+use afield_core::host_data::HostData;
 use afield_core::ids::{HostName, ReleaseId, StorePath};
 use afield_core::release::{Closure, FORMAT, HostRelease, Manifest, Wave};
 use afield_core::span::Span;
-use afield_core::status::bytes;
-use afield_core::tunnel;
 use anyhow::Context as _;
 use clap::Args;
 use jiff::Timestamp;
-use serde::Serialize;
 
-use super::build::{Built, FailedHost, build_all, failed_hosts, print_failed};
+use super::build::{Built, build_all, failed_hosts, print_failed};
 use super::repository;
 use crate::context::Context;
 use crate::exit::{CommandResult, Failure, Outcome};
-use crate::fleet::{self, Declared, Project};
+use crate::fleet::{self, Project};
 use crate::nix::NixError;
 use crate::nix::closure::Facts;
+use crate::release::data;
 use crate::release::diff::{HostChange, Side};
-use crate::release::forecast::{self, SiteForecast};
-use crate::release::pack::Packed;
+use crate::release::forecast;
 use crate::release::published::{Published, check_repository, lock};
-use crate::release::write::{Cost, Ingredients, Patching, write};
+use crate::release::report::{self, HostReport, ReleaseReport};
+use crate::release::write::{Ingredients, Patching, write};
 use crate::root::in_days;
-use crate::table::{Tone, cell, render};
 
 /// Arguments of `afield release`.
 #[derive(Debug, Args)]
@@ -87,7 +84,7 @@ pub fn run(args: &ReleaseArgs, context: &mut Context) -> CommandResult {
     };
     match context.out.json() {
         true => context.out.value(&report)?,
-        false => print(&report, context)?,
+        false => report::print(&report, context)?,
     }
     mirror(args, &project, context)?;
     Ok(Outcome::Done)
@@ -136,38 +133,6 @@ fn refresh(
     Ok(Outcome::Done)
 }
 
-/// What `--json` prints.
-#[derive(Debug, Serialize)]
-struct ReleaseReport {
-    release: ReleaseId,
-    dry_run: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    like: Option<ReleaseId>,
-    /// The release that `hosts` compares with.
-    compared_with: Option<ReleaseId>,
-    expires: Timestamp,
-    hosts: BTreeMap<HostName, HostReport>,
-    /// Hosts that the release before had and this one has not.
-    left_out: Vec<HostName>,
-    failed: BTreeMap<HostName, FailedHost>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    packed: Option<Packed>,
-    /// What each site fetches.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    forecast: Vec<SiteForecast>,
-    notes: Vec<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct HostReport {
-    system: StorePath,
-    #[serde(flatten)]
-    change: HostChange,
-    /// What it fetches.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cost: Option<Cost>,
-}
-
 /// A new release with the systems of an old one.
 fn repeat(
     args: &ReleaseArgs,
@@ -208,7 +173,7 @@ fn make(
     context: &mut Context,
 ) -> Result<ReleaseReport, Failure> {
     let declared = fleet::declared(context)?;
-    let data = all_data(project, &declared)?;
+    let data = data::all(project, &declared)?;
     if declared.unsealed && had_secrets(published) {
         return Err(Failure::refused(
             "secrets/master has files, secrets/generated has none, and hosts would lose the secrets that they have",
@@ -268,7 +233,7 @@ fn make(
             host.cost = Some(cost);
         }
     }
-    report.notes = notes(&declared, &built);
+    report.notes = report::notes(&declared, &built);
     Ok(report)
 }
 
@@ -285,61 +250,6 @@ fn refuse_failed(built: &Built) -> Failure {
     let (names, reasons) = (names.join(", "), reasons.collect::<Vec<_>>().join("; "));
     Failure::refused(format!("{names} cannot be built ({reasons}); nothing was published"))
         .hint("correct it, or leave these hosts as they are with --without-failed")
-}
-
-/// The host data of all hosts.
-fn all_data(
-    project: &Project,
-    declared: &Declared,
-) -> Result<BTreeMap<HostName, HostData>, Failure> {
-    let mut all = BTreeMap::new();
-    for (host, told) in &declared.hosts {
-        let checks = project.settings.checks_of(host);
-        let checks = checks.map_err(|e| {
-            Failure::refused(e.to_string()).hint("add it to vars of the host in afield.toml")
-        })?;
-        let told = told.clone();
-        let data = HostData {
-            checks,
-            configs: told.configs,
-            access: told.access,
-            sealed: told.sealed,
-            age: told.age,
-            tunnel: told.tunnel.map(|tunnel| {
-                let through_relay = project.settings.through_relay(host);
-                tunnel::Config { through_relay, ..tunnel }
-            }),
-            hosts_reach: match told.relay {
-                Some(_) => project.settings.relays.hosts_reach.clone(),
-                None => Vec::new(),
-            },
-            relay: told.relay,
-            user_ca: project.settings.access.user_ca.clone(),
-            // Without a CA no certificate counts, whatever stands in it.
-            relay_principals: match project.settings.access.user_ca.is_empty() {
-                true => Vec::new(),
-                false => told.relay_principals,
-            },
-            deployments: told.deployments,
-            end_sessions: project.settings.access.end_sessions,
-            budget: project.settings.budget_of(host),
-            ..HostData::empty(host.clone())
-        };
-        let data = match project.settings.host_data_format {
-            None | Some(host_data::FORMAT) => data,
-            Some(1) => data.as_format_1(),
-            Some(other) => {
-                return Err(Failure::usage(format!("there is no host-data-format {other}"))
-                    .hint("in afield.toml it is 1, or is left out"));
-            }
-        };
-        let valid = data.validate(host);
-        valid.map_err(|e| {
-            Failure::refused(format!("the host data of {host} is not in order: {e}"))
-        })?;
-        all.insert(host.clone(), data);
-    }
-    Ok(all)
 }
 
 /// A manifest whose waves have only hosts that are in it: a wave must not wait for others.
@@ -394,94 +304,4 @@ fn finish(
         forecast: Vec::new(),
         notes: Vec::new(),
     })
-}
-
-/// What a person should know before rolling it out.
-fn notes(declared: &Declared, built: &Built) -> Vec<String> {
-    let mut notes = Vec::new();
-    if declared.unsealed {
-        notes.push("nobody sealed the files of secrets/master, so hosts get no secrets; see afield secrets seal".into());
-    }
-    let in_wave = |host: &HostName| declared.waves.iter().any(|w| w.hosts.contains(host));
-    for (host, told) in &declared.hosts {
-        if !built.systems.contains_key(host) {
-            continue;
-        }
-        if !in_wave(host) {
-            notes.push(format!("{host} stands in no wave, so no rollout reaches it"));
-        } else if told.key.is_none() {
-            notes.push(format!(
-                "{host} has no key in tunnels.d, so it cannot report, and its wave waits for it"
-            ));
-        }
-    }
-    notes
-}
-
-/// What a host fetches, in words.
-fn sent(cost: &Cost) -> String {
-    if cost.full == 0 {
-        return String::new();
-    }
-    let (objects, full) = (bytes(cost.objects), bytes(cost.full));
-    match (cost.known, cost.objects < cost.full) {
-        (true, true) => format!("{objects} instead of {full}"),
-        (true, false) => full,
-        (false, _) => format!("{full}, if it has nothing"),
-    }
-}
-
-fn print(report: &ReleaseReport, context: &mut Context) -> Result<(), Failure> {
-    let color = context.out.color();
-    let rows = report.hosts.iter().map(|(host, host_report)| {
-        let tone = match host_report.change.is_none() {
-            true => Tone::Dim,
-            false => Tone::Plain,
-        };
-        let sent = host_report.cost.as_ref().map_or(String::new(), sent);
-        vec![cell(host.as_str()), cell(host_report.change.words()).tone(tone), cell(&sent)]
-    });
-    let rows: Vec<_> = rows.collect();
-    let heading = match report.compared_with {
-        Some(before) => format!("what changes since release {before}"),
-        None => "what is new".to_owned(),
-    };
-    context.out.text(&render(&["host", &heading, "to fetch"], &rows, color))?;
-    print_failed(&report.failed, context)?;
-    for host in &report.left_out {
-        context.out.line(&format!("{host} is left out: it stays as it is"))?;
-    }
-    for note in &report.notes {
-        context.out.line(&format!("note: {note}"))?;
-    }
-    for site in report.forecast.iter().filter(|site| site.site.is_some()) {
-        context.out.line(&site.line())?;
-    }
-    let (release, day) = (report.release, report.expires.strftime("%F"));
-    if let Some(packed) = &report.packed {
-        let (n, size, unpacked) = (packed.objects, bytes(packed.bytes), bytes(packed.unpacked));
-        context.out.line(&format!("packed {n} new objects: {size} ({unpacked} unpacked)"))?;
-        if packed.patches > 0 {
-            let (n, size, against) = (packed.patches, bytes(packed.patch_bytes), &packed.against);
-            context.out.line(&format!("made {n} new patches: {size}, against {against}"))?;
-        }
-        if packed.patches_late > 0 {
-            let n = packed.patches_late;
-            context.out.line(&format!("note: {n} paths got no patch in the time given"))?;
-        }
-    }
-    let line = match (report.dry_run, report.like) {
-        (true, _) => format!("this would be release {release}; nothing was published"),
-        (false, None) => format!("published release {release}, valid until {day}"),
-        (false, Some(like)) => {
-            format!(
-                "published release {release} with the systems of release {like}, valid until {day}"
-            )
-        }
-    };
-    context.out.line(&line)?;
-    if !report.dry_run {
-        context.out.line(&format!("next: afield rollout start {release} --keys DIR"))?;
-    }
-    Ok(())
 }

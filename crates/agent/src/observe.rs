@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::nix::{self, Nix};
 use crate::state::State;
 use crate::verify::Verified;
-use crate::{activate, data, fetch, purse, reboot, units};
+use crate::{activate, data, fetch, purse, reach, reboot, units};
 
 /// A time zone has at most this many bytes.
 const MAX_ZONE: u64 = 256 * 1024;
@@ -135,7 +135,9 @@ pub fn observe(
     let to = to.filter(|to| current.as_ref() != Some(to));
     let here =
         target.as_ref().filter(|t| t.missing.is_empty() && Some(&t.system) != current.as_ref());
+    let tried = |t: &Target| state.attempt.is_none() && state.cut_off.contains_key(&t.release);
     let facts = Facts {
+        unheard: target.as_ref().is_some_and(tried) && !reach::look(host).any(),
         reboot: to.and_then(|to| reboot::needed(config, contract::booted(config).as_ref(), to)),
         boot_lack: here.and_then(|t| Loader::find(config).lack(config, &t.system)),
         default: default_system(config, state),

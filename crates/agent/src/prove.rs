@@ -28,6 +28,8 @@ pub struct Proof {
     pub checks: Vec<CheckResult>,
     /// What is wrong, in a sentence; none if the attempt is proved.
     pub wrong: Option<String>,
+    /// What is wrong is that nothing can be reached any more.
+    pub cut_off: bool,
     /// Last lines of the logs of what is wrong.
     pub log: Vec<String>,
     /// Worth knowing, and no failure.
@@ -101,6 +103,21 @@ fn not_current(host: &Host, state: &State, attempt: &Attempt) -> Option<String> 
     Some(format!("the current system is {shown}{how}"))
 }
 
+/// Whether anything can be reached, as soon as it can be.
+pub fn reaches_anything(host: &Host, say: &dyn Fn(&str)) -> bool {
+    let until = Instant::now() + host.config.reach_patience.duration();
+    loop {
+        if reach::look(host).any() {
+            return true;
+        }
+        if Instant::now() > until {
+            return false;
+        }
+        say("nothing can be reached after going back either; looking again");
+        std::thread::sleep(LOOK);
+    }
+}
+
 fn reachable(host: &Host, attempt: &Attempt, say: &dyn Fn(&str), proof: &mut Proof) {
     let before = &attempt.before;
     if !before.reach.any() {
@@ -122,6 +139,7 @@ fn reachable(host: &Host, attempt: &Attempt, say: &dyn Fn(&str), proof: &mut Pro
             }
             Verdict::Lost(why) => {
                 proof.wrong = Some(why);
+                proof.cut_off = true;
                 proof.log = activate::log(host);
                 return;
             }

@@ -256,7 +256,7 @@ impl<'a> Run<'a> {
         match &self.state.attempt {
             Some(attempt) if attempt.direction == Direction::Forward => {
                 let log = activate::log(self.host);
-                self.roll_back(why, log)
+                self.roll_back(why, log, false)
             }
             Some(_) => self.stuck(why, Vec::new()),
             None => {
@@ -301,7 +301,7 @@ impl<'a> Run<'a> {
             }
             Step::RollBack { why } => {
                 let log = activate::log(self.host);
-                self.roll_back(why, log)?;
+                self.roll_back(why, log, false)?;
                 return Ok(Next::Plan);
             }
             Step::Watch => self.watch(),

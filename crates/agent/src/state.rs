@@ -1,6 +1,6 @@
 //! What the agent remembers: one file, replaced as a whole, with a format number.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -46,6 +46,9 @@ pub struct State {
     pub attempt: Option<Attempt>,
     /// Releases that failed here.
     pub quarantined: BTreeSet<ReleaseId>,
+    /// Releases that were taken back while nothing could be reached, and nothing without them either; how often.
+    #[serde(default)]
+    pub cut_off: BTreeMap<ReleaseId, u32>,
     /// Reports that are written down and not yet signed and queued.
     pub outbox: Vec<Report>,
     /// When the last report was made, and of which event, to keep quiet while nothing happens.
@@ -66,6 +69,7 @@ impl Default for State {
             fallback: None,
             attempt: None,
             quarantined: BTreeSet::new(),
+            cut_off: BTreeMap::new(),
             outbox: Vec::new(),
             last_report: None,
         }

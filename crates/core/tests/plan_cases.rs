@@ -40,6 +40,7 @@ fn base() -> Facts {
         attempt: None,
         activation: Activation::None,
         quarantined: BTreeSet::new(),
+        unheard: false,
         free: 1_000_000,
         default: Some(system(1)),
         reboot: None,
@@ -139,6 +140,11 @@ fn a_host_without_an_attempt() {
         f.quarantined.insert(ReleaseId(2));
     });
     check("it failed here before", &failed, "watch");
+    let unheard = with(|f| {
+        f.target = Some(target(2));
+        f.unheard = true;
+    });
+    check("taken back in a silence that goes on", &unheard, "watch");
 }
 
 #[test]
@@ -233,7 +239,7 @@ fn a_host_that_goes_back() {
         with(|f| {
             let mut to = attempt(1, Direction::Back, 0).unwrap();
             let release = ReleaseId(2);
-            to.failure = Some(Failure { release, why: String::new(), log: vec![] });
+            to.failure = Some(Failure { release, why: String::new(), log: vec![], cut_off: false });
             to.promoting = true;
             f.attempt = Some(to);
             f.current = Some(system(2));

@@ -17,7 +17,7 @@ pub fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
     if cli.json {
         let status = serde_json::json!({
             "host": config.host, "current_system": current, "good": state.good,
-            "attempt": state.attempt, "quarantined": state.quarantined,
+            "attempt": state.attempt, "quarantined": state.quarantined, "cut_off": state.cut_off,
             "fallback": state.fallback, "reboot_window": observe::window(&config, jiff::Timestamp::now()),
             "release_seen": state.release_seen, "last_report": state.last_report,
         });
@@ -48,6 +48,9 @@ pub fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
             "falls back    to release {}, until the next boot",
             release(fallback.generation.release)
         );
+    }
+    for cut_off in state.cut_off.keys() {
+        println!("to try again  release {cut_off}, when something can be reached");
     }
     for failed in &state.quarantined {
         println!("failed here   release {failed}");

@@ -1,7 +1,7 @@
 //! Steps 8 to 10: an attempt is activated, proved, and recorded as the last good generation or taken back.
 
 use afield_core::ids::StorePath;
-use afield_core::plan::{Attempt, Before, Direction, Failure};
+use afield_core::plan::{Attempt, Before, Direction, Failure, MAX_ATTEMPTS};
 use afield_core::report::Event;
 
 use super::{Next, Run};
@@ -31,11 +31,12 @@ impl Run<'_> {
         self.checks = proof.checks;
         self.notes.extend(proof.notes);
         let Some(why) = proof.wrong else {
+            self.ask_whose_fault();
             return Ok(Next::Step);
         };
         (self.say)(&why);
         match attempt.direction {
-            Direction::Forward => self.roll_back(why, proof.log)?,
+            Direction::Forward => self.roll_back(why, proof.log, proof.cut_off)?,
             Direction::Back => self.stuck(why, proof.log)?,
         };
         Ok(Next::Plan)
@@ -51,6 +52,8 @@ impl Run<'_> {
             boot_check::disarm(self.host)?;
         }
         let last = std::mem::replace(&mut self.state.good, attempt.to);
+        let good = self.state.good.release;
+        self.state.cut_off.retain(|release, _| Some(*release) > good);
         if attempt.direction == Direction::Forward {
             self.state.fallback = match self.state.fallback.take() {
                 _ if booted => None,
@@ -58,9 +61,8 @@ impl Run<'_> {
                 None => self.fall_back_to(last, attempt.before),
             };
         }
-        if let Some(Failure { release, why, log }) = attempt.failure {
-            let event = Event::RolledBack { from: release, why, log };
-            self.record(event)?;
+        if let Some(failure) = attempt.failure {
+            self.blame(failure)?;
         } else if self.event.is_none() {
             self.record(Event::Healthy)?;
         }
@@ -69,12 +71,43 @@ impl Run<'_> {
         roots::keep(&self.host.config, &self.state)
     }
 
+    /// A release that cut the host off is to blame if the host is in reach again without it.
+    fn ask_whose_fault(&mut self) {
+        let failure = self.state.attempt.as_mut().and_then(|attempt| attempt.failure.as_mut());
+        if let Some(failure) = failure.filter(|failure| failure.cut_off) {
+            failure.cut_off = !prove::reaches_anything(self.host, self.say);
+        }
+    }
+
+    /// The host is back. A router that answers hides that the line behind it is dead: where nothing can be reached without
+    /// the release either, it is tried again when something can, a few times.
+    fn blame(&mut self, failure: Failure) -> anyhow::Result<()> {
+        let Failure { release, why, log, cut_off } = failure;
+        let times = self.state.cut_off.get(&release).map_or(1, |times| times + 1);
+        if !cut_off || times >= MAX_ATTEMPTS {
+            return self.record(Event::RolledBack { from: release, why, log });
+        }
+        self.state.quarantined.remove(&release);
+        self.state.cut_off.insert(release, times);
+        self.notes.push(format!(
+            "release {release} was taken back ({why}), and nothing can be reached without it either: \
+             it is tried again when something can"
+        ));
+        self.event = Some(Event::Updating { to: release, done: 0, total: 0 });
+        Ok(())
+    }
+
     /// Writes down that the release failed and that the host goes back.
-    pub(super) fn roll_back(&mut self, why: String, log: Vec<String>) -> anyhow::Result<bool> {
+    pub(super) fn roll_back(
+        &mut self,
+        why: String,
+        log: Vec<String>,
+        cut_off: bool,
+    ) -> anyhow::Result<bool> {
         let to = self.state.attempt.as_ref().and_then(|a| a.to.release);
         let release = to.unwrap_or_default();
         self.state.quarantined.insert(release);
-        let failure = Failure { release, why, log };
+        let failure = Failure { release, why, log, cut_off };
         if self.state.good.system.is_none() {
             let Failure { why, log, .. } = failure;
             let why = format!("{why}; there is no earlier generation to go back to");

@@ -36,6 +36,11 @@ fn settled(facts: &Facts) -> Plan {
     if facts.good == as_generation(target) {
         return keep(facts, format!("release {release} is in place"));
     }
+    // Tried now, it would be judged without the one thing that it is suspected of.
+    if facts.unheard {
+        let why = format!("release {release} is tried again when something can be reached");
+        return keep(facts, why);
+    }
     // What runs is mended first: the rest of the new release may be days away.
     let away = !target.missing.is_empty() && facts.good.release.is_some();
     if away && drifted(facts) {

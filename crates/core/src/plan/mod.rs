@@ -110,6 +110,10 @@ pub struct Failure {
     pub why: String,
     /// Last lines of the logs.
     pub log: Vec<String>,
+    /// It failed because nothing could be reached any more. Where nothing can be reached without it either, it was not
+    /// its fault.
+    #[serde(default)]
+    pub cut_off: bool,
 }
 
 /// What became of the activation that was begun last.
@@ -200,6 +204,9 @@ pub struct Facts {
     pub activation: Activation,
     /// Releases that failed here.
     pub quarantined: BTreeSet<ReleaseId>,
+    /// The target was taken back while nothing could be reached, and nothing can be reached now.
+    #[serde(default)]
+    pub unheard: bool,
     /// Free space where the Nix store is, bytes.
     pub free: u64,
     /// What the machine starts by itself, as far as it is certain.

@@ -93,6 +93,46 @@ fn an_uplink_that_dies_takes_nothing_back() {
     assert!(said["hub_error"].is_null(), "{said}");
 }
 
+/// The router is there, and says that nothing behind it is: the satellite is out of sight.
+fn satellite(bed: &Bed<Container>, dead: bool) {
+    let rules = match dead {
+        true => {
+            "table ip sky { chain in { type filter hook input priority 0; \
+             meta l4proto { tcp, udp } reject with icmp type host-unreachable; }; }"
+        }
+        false => "delete table ip sky",
+    };
+    bed.machine.world().run("nft", &[rules]);
+}
+
+#[test]
+fn a_line_that_is_dead_behind_its_router_blames_no_release() {
+    let mut bed = host();
+    offer(&mut bed, &System::scripted("two", &format!("{MENDS}{WAITS}")));
+    begin(&bed);
+    bed.machine.wait_for("the switch", SOON, "test -e /run/in-switch");
+    satellite(&bed, true);
+    bed.machine.exec("touch /run/go");
+    let said = end(&bed);
+    let notes = said["notes"].to_string();
+    assert!(notes.contains("taken back") && notes.contains("the gateway answers"), "{said}");
+    assert!(notes.contains("tried again when something can"), "{said}");
+    assert_eq!((&said["event"]["is"], bed.machine.text("/etc/site")), (&"updating".into(), "one".into()));
+
+    // Not in the silence, since it would be judged by the local checks alone.
+    let (_, said) = bed.once();
+    assert_eq!(bed.machine.text("/etc/site"), "one", "{said}");
+    let status = bed.machine.exec("afield-agent status");
+    assert!(status.contains("to try again  release 2") && !status.contains("failed here"), "{status}");
+
+    satellite(&bed, false);
+    bed.machine.exec("touch /run/go");
+    let (code, said) = bed.once();
+    assert_eq!((code, said["good"]["release"].as_u64()), (0, Some(2)), "{said}");
+    assert_eq!(bed.machine.text("/etc/site"), "two");
+    assert!(!bed.machine.exec("afield-agent status").contains("to try again"));
+}
+
 #[test]
 fn a_host_without_internet_is_judged_by_its_own_checks() {
     let mut bed = Bed::new(Container::plain());

@@ -1,15 +1,17 @@
 //! A fleet, its repository and hub in the machine's world, and a machine that is the host `clinic` of that fleet.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use afield_core::ids::ReleaseId;
 use afield_core::report::Report;
 use afield_testkit::fleet::Fleet;
 use afield_testkit::host::{key, key_file};
+use afield_testkit::net::wait_for;
 use afield_testkit::server::Server;
 use afield_testkit::system::{Contract, System};
 
-use crate::machine::{Machine, text};
+use crate::machine::{BOOT, Machine, text};
 
 /// The port of repository and hub.
 const PORT: u16 = 8470;
@@ -99,8 +101,18 @@ impl<M: Machine> Bed<M> {
 
     /// Every report since the last call, until one of them is this one.
     pub fn reported(&self, what: &str, is_it: impl Fn(&Report) -> bool) -> Vec<Report> {
+        self.reported_within(what, BOOT, is_it)
+    }
+
+    /// The same with another patience.
+    pub fn reported_within(
+        &self,
+        what: &str,
+        within: Duration,
+        is_it: impl Fn(&Report) -> bool,
+    ) -> Vec<Report> {
         let mut found: Vec<Report> = Vec::new();
-        afield_testkit::net::wait_for(what, crate::machine::BOOT, || {
+        wait_for(what, within, || {
             found.extend(self.server.reports());
             found.iter().any(&is_it)
         });

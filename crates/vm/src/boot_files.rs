@@ -20,16 +20,19 @@ b=/bin/busybox
 $b mount -t proc proc /proc
 $b mount -t sysfs sysfs /sys
 $b mount -t devtmpfs dev /dev
-root=/dev/vda init=/sbin/init trouble=none
+root=/dev/vda init=/sbin/init trouble=none watchdog=
 read -r line < /proc/cmdline
 for word in $line; do
     case $word in
         root=*) root=${word#*=} ;;
         init=*) init=${word#*=} ;;
-        afield.watchdog=*) $b insmod /modules/watchdog.ko && $b insmod /modules/softdog.ko soft_margin=${word#*=} && echo > /dev/watchdog ;;
+        afield.watchdog=*) watchdog=${word#*=} ;;
         afield.trouble=*) trouble=${word#*=} ;;
     esac
 done
+if [ "$watchdog" ]; then
+    $b insmod /modules/watchdog.ko && $b insmod /modules/softdog.ko "soft_margin=$watchdog" && echo > /dev/watchdog
+fi
 case $trouble in
     panic) echo c > /proc/sysrq-trigger ;;
     hang) echo "the initrd hangs" > /dev/console; while :; do $b sleep 1000; done ;;

@@ -10,6 +10,7 @@ use afield_core::ids::ObjectId;
 
 use crate::boot_files::{self, KERNEL_LINE};
 use crate::image::{Image, run};
+use crate::lean;
 
 /// UEFI for qemu, and its empty memory.
 const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
@@ -78,7 +79,8 @@ const FIRST_ENTRY: &str = "title Debian\nlinux /linux\ninitrd /initrd\noptions "
 pub fn disk(image: &Image, loader: Loader) -> PathBuf {
     let recipe = format!("{GRUB_HEAD}{GRUB_MODULES:?}{FIRST_ENTRY}{}{DISK}", kernel_line());
     let initrd = boot_files::of(image).1;
-    let recipe = ObjectId::of(format!("{recipe}{}", initrd.display()).as_bytes()).hex();
+    let recipe = format!("{recipe}{}{}", initrd.display(), lean::recipe());
+    let recipe = ObjectId::of(recipe.as_bytes()).hex();
     image.derived(&format!("{loader:?}-{}.raw", &recipe[..16]), |image, to| make(image, loader, to))
 }
 
@@ -113,6 +115,7 @@ fn make(image: &Image, loader: Loader, to: &Path) {
     make.args(["-c", place]).arg(folder.path()).arg(esp).arg(ESP.1.to_string());
     run(make.arg(to));
     boot_files::file_system_at(ESP.0 + ESP.1, &image.tree(), to, ROOT_SIZE);
+    lean::make(to, ESP.0 + ESP.1);
 }
 
 /// What stands in the EFI system partition.

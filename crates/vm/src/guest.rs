@@ -20,6 +20,11 @@ use crate::{boot_files, firmware, programs};
 /// sshd of the guest, on the world's loopback.
 const SSH_PORT: u16 = 2222;
 
+/// How often a guest that reboots is asked.
+const PAUSE: Duration = Duration::from_millis(300);
+/// A short script that takes longer than this was lost.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Tells two boots apart.
 pub const BOOT_ID: &str = "cat /proc/sys/kernel/random/boot_id";
 
@@ -248,34 +253,42 @@ impl Guest {
 
     /// Waits until another boot than that answers, and is up.
     pub fn wait_until_rebooted(&mut self, before: &str) {
-        let until = Instant::now() + BOOT;
-        loop {
-            // What is asked of a guest that goes down is lost.
-            let shell = self.shell.as_ref().expect("the guest is on");
-            let answer = shell.run_within(BOOT_ID, Duration::from_secs(5));
-            if answer.is_ok_and(|now| text(&now.stdout) != before) {
-                break;
-            }
-            assert!(Instant::now() < until, "it does not come back:\n{}", self.console());
-            std::thread::sleep(LOOK);
-        }
+        let another = format!("test \"$({BOOT_ID})\" != {}", before.trim());
+        self.wait_through_boots("another boot", BOOT, &another);
         self.reboots += 1;
         self.wait_until_up();
     }
 
-    /// Waits through any number of boots until a script succeeds.
+    /// Waits through any number of boots until a script succeeds. What it writes is nobody's.
     pub fn wait_through_boots(&mut self, what: &str, within: Duration, script: &str) {
         let until = Instant::now() + within;
-        loop {
-            // What is asked of a guest that goes down is lost.
-            let shell = self.shell.as_ref().expect("the guest is on");
-            let answer = shell.run_within(script, Duration::from_secs(5));
-            if answer.is_ok_and(|done| done.status.success()) {
-                return;
-            }
+        let script = format!("( {script}\n) > /dev/null 2>&1");
+        while !self.says_yes(&script) {
             assert!(Instant::now() < until, "{what}: not within {within:?}:\n{}", self.console());
-            std::thread::sleep(LOOK);
+            std::thread::sleep(PAUSE);
         }
+    }
+
+    /// Whether a script succeeds; not if the guest is down, or goes down meanwhile. It is asked only if it listens: what
+    /// it was asked in vain it would do in the next boot, one after the other.
+    fn says_yes(&mut self, script: &str) -> bool {
+        let until = Instant::now() + PATIENCE;
+        if !self.monitor().is_open("shell") {
+            return false;
+        }
+        let Ok(number) = self.shell().send(script) else { return false };
+        loop {
+            if let Ok(done) = self.shell().answer(number, PAUSE) {
+                return done.status.success();
+            }
+            if Instant::now() > until || !self.monitor().is_open("shell") {
+                return false;
+            }
+        }
+    }
+
+    fn shell(&self) -> &Shell {
+        self.shell.as_ref().expect("the guest is on")
     }
 
     fn wait_until_up(&mut self) {

@@ -15,6 +15,7 @@ pub mod disk;
 pub mod firmware;
 pub mod guest;
 pub mod image;
+mod lean;
 pub mod machine;
 pub mod monitor;
 mod nbd;

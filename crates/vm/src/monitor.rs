@@ -67,6 +67,13 @@ impl Monitor {
         });
     }
 
+    /// Whether the guest has opened the port behind this chardev. A reset closes it.
+    pub fn is_open(&mut self, chardev: &str) -> bool {
+        let all = self.run("query-chardev", json!({}));
+        let mut all = all.as_array().into_iter().flatten();
+        all.any(|one| one["label"] == chardev && one["frontend-open"] == true)
+    }
+
     /// Waits until `-incoming` has been read.
     pub fn wait_until_loaded(&mut self) {
         wait_for("the snapshot to be read", PATIENCE, || {

@@ -77,21 +77,36 @@ impl Shell {
 
     /// The same with another patience.
     pub fn run_within(&self, script: &str, patience: Duration) -> io::Result<Output> {
+        let number = self.send(script)?;
+        self.answer(number, patience)
+    }
+
+    /// Asks for a script to be run; the number that its answer has.
+    pub fn send(&self, script: &str) -> io::Result<u64> {
         let inner = &mut *self.inner.lock().unwrap();
         inner.number += 1;
-        let stream = inner.reader.get_mut();
-        stream.set_read_timeout(Some(patience))?;
-        stream.write_all(format!("RUN {} {}\n{script}", inner.number, script.len()).as_bytes())?;
+        let request = format!("RUN {} {}\n{script}", inner.number, script.len());
+        inner.reader.get_mut().write_all(request.as_bytes())?;
+        Ok(inner.number)
+    }
+
+    /// The answer with this number, if it begins to come before the patience ends; answers to others are passed over.
+    pub fn answer(&self, number: u64, patience: Duration) -> io::Result<Output> {
+        let inner = &mut *self.inner.lock().unwrap();
         loop {
-            let mut line = String::new();
-            if inner.reader.read_line(&mut line)? == 0 {
+            // Nothing of an answer may be lost by looking too early.
+            inner.reader.get_mut().set_read_timeout(Some(patience))?;
+            if inner.reader.fill_buf()?.is_empty() {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            inner.reader.get_mut().set_read_timeout(Some(BOOT))?;
+            let mut line = String::new();
+            inner.reader.read_line(&mut line)?;
             let Some(answer) = Answer::parse(&line) else { continue };
             let (mut stdout, mut stderr) = (vec![0; answer.out], vec![0; answer.err]);
             inner.reader.read_exact(&mut stdout)?;
             inner.reader.read_exact(&mut stderr)?;
-            if answer.number == inner.number {
+            if answer.number == number {
                 let status = ExitStatus::from_raw(answer.status << 8);
                 return Ok(Output { status, stdout, stderr });
             }

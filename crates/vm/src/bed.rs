@@ -87,16 +87,12 @@ impl<M: Machine> Bed<M> {
 
     /// The same with an environment, as `NAME=value NAME=value`.
     pub fn once_with(&self, env: &str) -> (i32, serde_json::Value) {
-        let done = self.machine.try_exec(&format!("{env} afield-agent once --json"));
-        let said = serde_json::from_slice(&done.stdout);
-        let said = said.unwrap_or_else(|_| serde_json::json!({ "stderr": text(&done.stderr) }));
-        (done.status.code().unwrap_or(-1), said)
+        once(&self.machine, env)
     }
 
     /// What `/run/current-system` links to.
     pub fn current(&self) -> Option<String> {
-        let done = self.machine.try_exec("readlink /run/current-system");
-        done.status.success().then(|| text(&done.stdout).trim().to_owned())
+        current(&self.machine)
     }
 
     /// Every report since the last call, until one of them is this one.
@@ -118,4 +114,18 @@ impl<M: Machine> Bed<M> {
         });
         found
     }
+}
+
+/// One check-in on a machine, with an environment.
+pub fn once(machine: &impl Machine, env: &str) -> (i32, serde_json::Value) {
+    let done = machine.try_exec(&format!("{env} afield-agent once --json"));
+    let said = serde_json::from_slice(&done.stdout);
+    let said = said.unwrap_or_else(|_| serde_json::json!({ "stderr": text(&done.stderr) }));
+    (done.status.code().unwrap_or(-1), said)
+}
+
+/// What a machine's `/run/current-system` links to.
+pub fn current(machine: &impl Machine) -> Option<String> {
+    let done = machine.try_exec("readlink /run/current-system");
+    done.status.success().then(|| text(&done.stdout).trim().to_owned())
 }

@@ -1,6 +1,6 @@
 //! Chance that can be repeated: the seed is printed, and `AFIELD_VM_SEED` sets it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// SplitMix64.
 #[derive(Debug)]
@@ -15,6 +15,16 @@ impl Chance {
         let seed = asked.unwrap_or_else(clock);
         println!("AFIELD_VM_SEED={seed}");
         Self(seed)
+    }
+
+    /// Chance of its own for one part of a test: what the others draw does not change it.
+    pub fn branch(&mut self) -> Self {
+        Self(self.next())
+    }
+
+    /// A moment before `end`.
+    pub fn moment(&mut self, end: Duration) -> Duration {
+        end.mul_f64((self.next() >> 11) as f64 / (1u64 << 53) as f64)
     }
 
     fn next(&mut self) -> u64 {

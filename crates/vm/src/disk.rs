@@ -51,6 +51,13 @@ impl Disk {
         Self { shared: Arc::new(Shared { base, size, content: Mutex::default() }) }
     }
 
+    /// Another disk with the same image on it.
+    pub fn another(&self) -> Self {
+        let base = self.shared.base.try_clone().unwrap();
+        let (size, content) = (self.shared.size, Mutex::default());
+        Self { shared: Arc::new(Shared { base, size, content }) }
+    }
+
     fn content(&self) -> MutexGuard<'_, Content> {
         self.shared.content.lock().unwrap()
     }

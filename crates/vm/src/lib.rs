@@ -21,3 +21,4 @@ pub mod monitor;
 mod nbd;
 pub mod programs;
 mod shell;
+pub mod soak;

@@ -38,7 +38,7 @@ enum Task {
     /// Play scenarios on real machines: systemd in containers, guests under qemu
     Vm(vm::Args),
     /// Play the long scenarios again and again, each time with another seed
-    Soak(vm::SoakArgs),
+    Soak(vm::soak::Args),
     /// Time and memory of check, resolve and audit on a fleet of 10,000 hosts, beside a loader in Python
     BenchFleet(bench_fleet::Args),
     /// Evaluate the Nix modules on the golden fleet; needs nixpkgs' `lib` in `NIXPKGS_LIB`
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         Task::Vm(args) => vm::run(&args),
-        Task::Soak(args) => vm::soak(&args),
+        Task::Soak(args) => vm::soak::run(&args),
         Task::BenchFleet(args) => bench_fleet::run(&args),
         #[cfg(feature = "delivery")]
         Task::BenchDelivery(options) => bench_delivery::run(&options),

@@ -1,5 +1,7 @@
 //! `cargo vm`: the scenarios of `crates/vm/tests/vm`, each in a process of its own, one after the other.
 
+pub mod soak;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -35,32 +37,6 @@ pub struct Args {
     keep: bool,
 }
 
-/// `cargo soak`.
-#[derive(clap::Args)]
-pub struct SoakArgs {
-    /// The first seed; each round has the next one
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// No new round is begun after this time; one round is played at least
-    #[arg(long, default_value_t = 1.0)]
-    hours: f32,
-}
-
-/// Plays every slow scenario, round after round; ends with the first round in which one failed.
-pub fn soak(args: &SoakArgs) -> Result<()> {
-    let until = Instant::now() + Duration::from_secs_f32(args.hours * 3600.0);
-    let set = Set::prepare(&Args { names: Vec::new(), list: false, slow: true, keep: false })?;
-    let mut seed = args.seed;
-    loop {
-        println!("round with AFIELD_VM_SEED={seed}");
-        set.play(Some(seed), None, |scenario| scenario.slow)?;
-        seed += 1;
-        if Instant::now() > until {
-            return Ok(());
-        }
-    }
-}
-
 struct Scenario {
     /// `module::function`; both are the same mostly.
     name: String,
@@ -75,7 +51,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         return Ok(());
     }
-    Set::prepare(args)?.play(None, None, |_| true).map(drop)
+    Set::prepare(args)?.play(None, |_| true).map(drop)
 }
 
 /// Scenarios, ready to be played.
@@ -84,6 +60,7 @@ struct Set {
     programs: PathBuf,
     scenarios: Vec<Scenario>,
     keep: bool,
+    soak: Option<soak::Round>,
 }
 
 impl Set {
@@ -95,13 +72,12 @@ impl Set {
         let scenarios = chosen(&program, args)?;
         setup::ensure_machines()?;
         let programs = stripped(&programs)?;
-        Ok(Self { program, programs, scenarios, keep: args.keep })
+        Ok(Self { program, programs, scenarios, keep: args.keep, soak: None })
     }
 
     /// Names those that the budget left no time for.
     fn play(
         &self,
-        seed: Option<u64>,
         budget: Option<Duration>,
         which: impl Fn(&Scenario) -> bool,
     ) -> Result<Vec<String>> {
@@ -110,7 +86,7 @@ impl Set {
         for scenario in self.scenarios.iter().filter(|scenario| which(scenario)) {
             if budget.is_some_and(|budget| started.elapsed() > budget) {
                 late.push(format!("{}: no time was left", short(&scenario.name)));
-            } else if self.play_one(scenario, seed)? {
+            } else if self.play_one(scenario)? {
                 passed += 1;
             } else {
                 failed.push(short(&scenario.name));
@@ -131,7 +107,7 @@ pub fn in_ci() -> Result<Vec<String>> {
         return Ok(vec!["every scenario: containers need root".into()]);
     }
     let set = Set::prepare(&Args { names: Vec::new(), list: false, slow: false, keep: false })?;
-    let mut skipped = set.play(None, Some(CI_BUDGET), |_| true)?;
+    let mut skipped = set.play(Some(CI_BUDGET), |_| true)?;
     skipped.push("slow scenarios: `cargo vm --slow` plays them".into());
     Ok(skipped)
 }
@@ -197,7 +173,7 @@ fn short(name: &str) -> &str {
 
 impl Set {
     /// Plays one; whether it passed.
-    fn play_one(&self, scenario: &Scenario, seed: Option<u64>) -> Result<bool> {
+    fn play_one(&self, scenario: &Scenario) -> Result<bool> {
         let name = short(&scenario.name);
         let logs = process::root().join("target/vm-logs").join(name.replace("::", "-"));
         if logs.exists() {
@@ -210,8 +186,8 @@ impl Set {
         command.env("AFIELD_VM_PROGRAMS", &self.programs).env("AFIELD_VM_LOGS", &logs);
         // The line that failed says enough.
         command.env("RUST_BACKTRACE", "0");
-        if let Some(seed) = seed {
-            command.env("AFIELD_VM_SEED", seed.to_string());
+        if let Some(round) = &self.soak {
+            command.envs(round.environment());
         }
         if self.keep {
             command.env("AFIELD_VM_KEEP", "1");
@@ -222,7 +198,10 @@ impl Set {
         let started = Instant::now();
         let child = command.spawn().context("the scenario cannot be started")?;
         let limit = if scenario.slow { SLOW_LIMIT } else { LIMIT };
-        let ended = within(child, (!self.keep).then_some(limit))?;
+        let mut told = self.soak.as_ref().map(|_| soak::Told::of(&output)).transpose()?;
+        let ended = within(child, (!self.keep).then_some(limit), || {
+            told.as_mut().map_or(Ok(()), soak::Told::tell)
+        })?;
         let passed = ended.is_some_and(|status| status.success());
         let verdict = if passed { "ok  " } else { "FAIL" };
         println!("{verdict} {:6.1} s  {name}", started.elapsed().as_secs_f32());
@@ -233,11 +212,17 @@ impl Set {
     }
 }
 
-/// How it ended; none if it had to be ended.
-fn within(mut child: Child, limit: Option<Duration>) -> Result<Option<ExitStatus>> {
+/// How it ended; none if it had to be ended. Meanwhile `look` is called again and again, and once after the end.
+fn within(
+    mut child: Child,
+    limit: Option<Duration>,
+    mut look: impl FnMut() -> Result<()>,
+) -> Result<Option<ExitStatus>> {
     let started = Instant::now();
     loop {
+        look()?;
         if let Some(status) = child.try_wait()? {
+            look()?;
             return Ok(Some(status));
         }
         if limit.is_some_and(|limit| started.elapsed() > limit) {

@@ -196,11 +196,14 @@ fn free(config: &Config) -> u64 {
     stat.map_or(u64::MAX, |s| s.f_bavail.saturating_mul(s.f_frsize))
 }
 
-/// Removes kept documents that neither the target nor the last good generation nor an attempt needs.
+/// Removes kept documents that neither the target nor a generation that the host may go back to nor an attempt needs.
 pub fn forget_documents(host: &Host, state: &State, verified: Option<&Verified>) {
     let mut needed: Vec<String> = Vec::new();
     let attempted = state.attempt.as_ref().and_then(|a| a.to.data);
-    needed.extend(state.good.data.into_iter().chain(attempted).map(|id| id.hex()));
+    // What the boot loader falls back to is applied then, perhaps when nobody can be asked for it.
+    let fallback = state.fallback.as_ref().and_then(|f| f.generation.data);
+    let generations = [state.good.data, fallback, attempted];
+    needed.extend(generations.into_iter().flatten().map(|id| id.hex()));
     let Some(verified) = verified else { return };
     needed.push(verified.assignment.manifest.hex());
     let release = &verified.release;

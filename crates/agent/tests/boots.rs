@@ -33,7 +33,9 @@ fn machine(kernel: &str) -> Bed {
 
 fn offer(bed: &mut Bed, text: &str, contract: Contract, kernel: &str) -> String {
     let system = System::with_kernel(text, contract, Kernel::Named(kernel));
-    let release = bed.fleet.release(&[("clinic", key().public())], &system, "config");
+    // As every release does, it brings host data of its own, too.
+    let data = format!("config {text}");
+    let release = bed.fleet.release(&[("clinic", key().public())], &system, &data);
     bed.fleet.assign("clinic", release);
     system.path().to_string()
 }
@@ -91,6 +93,7 @@ fn a_system_that_dies_at_boot_is_left_after_three_tries() {
     let (code, said) = bed.host.once();
     assert_eq!((code, &said["event"]["is"]), (1, &"rolled-back".into()), "{said}");
     assert!(said["event"]["why"].to_string().contains("did not come up"), "{said}");
+    assert_eq!(bed.host.text("run/.app_configs/app/settings.yml"), "config one");
     // It is not tried again, and a newer one is.
     assert_eq!(bed.host.once().0, 0);
     assert_eq!(bed.host.current(), Some(one));

@@ -54,9 +54,9 @@ pub struct Config {
     /// After straight attempts failed for so long, hub and repository are asked through a relay.
     #[serde(default = "default_through_relay_after")]
     pub through_relay_after: Span,
-    /// When the machine may be restarted for a new kernel, in its own time.
-    #[serde(default)]
-    pub reboot_window: Window,
+    /// When the machine may be restarted for a new kernel, in its own time, unless host data says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot_window: Option<Window>,
     /// A machine that was restarted has this long to come up with everything it does.
     #[serde(default = "default_boot_patience")]
     pub boot_patience: Span,

@@ -46,3 +46,4 @@ pub mod unit_files;
 pub mod units;
 pub mod upgrade;
 pub mod verify;
+pub mod window;

@@ -7,10 +7,8 @@ use std::path::Path;
 use afield_core::delivery::{Base, Delivery};
 use afield_core::ids::{NarHash, StorePath};
 use afield_core::plan::{Activation, Boot, Facts, Target, Trial};
-use afield_core::window::Opening;
 use afield_store::files;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use crate::boot::Loader;
 use crate::config::Config;
@@ -19,10 +17,8 @@ use crate::host::Host;
 use crate::nix::{self, Nix};
 use crate::state::State;
 use crate::verify::Verified;
+use crate::window::Holding;
 use crate::{activate, data, fetch, purse, reach, reboot, units};
-
-/// A time zone has at most this many bytes.
-const MAX_ZONE: u64 = 256 * 1024;
 
 /// Facts for the plan, and what was noticed on the way.
 #[derive(Debug)]
@@ -33,6 +29,8 @@ pub struct Observed {
     pub drift: Vec<String>,
     /// What is there undeclared, what is declared without effect, and units that failed; nothing in an attempt.
     pub remarks: Vec<String>,
+    /// When the machine may be restarted, and who says so.
+    pub window: Holding,
 }
 
 /// The system that is current.
@@ -50,13 +48,6 @@ fn default_system(config: &Config, state: &State) -> Option<StorePath> {
     }
     let contract = state.good.system.as_ref().and_then(|system| Contract::of(config, system));
     nix::profiled(config, contract)
-}
-
-/// When the machine may be restarted.
-pub fn window(config: &Config, now: Timestamp) -> Opening {
-    let zone = files::read_limited(&config.inside(Path::new("/etc/localtime")), MAX_ZONE);
-    let zone = zone.ok().and_then(|bytes| TimeZone::tzif("local", &bytes).ok());
-    config.reboot_window.around(&now.to_zoned(zone.unwrap_or(TimeZone::UTC)))
 }
 
 /// What became of the restart that the attempt asked for.
@@ -128,6 +119,7 @@ pub fn observe(
         None => Activation::None,
     };
     let config = &host.config;
+    let window = Holding::find(config, state, verified);
     let current = current_system(config, state);
     // What must be booted is asked of the system that is not there yet.
     let to = state.attempt.as_ref().map(|a| a.to.system.as_ref());
@@ -144,7 +136,7 @@ pub fn observe(
         boot: boot(config, state),
         trial: trial(config, state),
         now,
-        window: window(config, now),
+        window: window.around(config, now),
         target,
         current,
         data: attempted.or(good_data),
@@ -156,7 +148,7 @@ pub fn observe(
         free: free(&host.config),
         allowance: purse::of(host, budget, host.now(state).time),
     };
-    Ok(Observed { facts, drift, remarks })
+    Ok(Observed { facts, drift, remarks, window })
 }
 
 fn applied(host: &Host, id: &afield_core::ids::ObjectId, now: Timestamp) -> bool {

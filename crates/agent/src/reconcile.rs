@@ -97,6 +97,8 @@ struct Run<'a> {
     event: Option<Event>,
     /// Why the machine is restarted at the end of the run.
     restart: Option<String>,
+    /// When the machine may be restarted, for the report.
+    window: String,
     /// Whether room was made already.
     collected: bool,
     say: &'a dyn Fn(&str),
@@ -122,6 +124,7 @@ impl<'a> Run<'a> {
             checks: Vec::new(),
             event: None,
             restart: None,
+            window: String::new(),
             collected: false,
             say,
         }
@@ -193,6 +196,7 @@ impl<'a> Run<'a> {
     }
 
     fn notice(&mut self, observed: &Observed) {
+        self.window = observed.window.to_string();
         for remark in &observed.remarks {
             if !self.notes.contains(remark) {
                 self.notes.push(remark.clone());

@@ -6,8 +6,10 @@ mod common;
 
 use std::fs;
 
+use afield_core::host_data::HostData;
 use afield_core::ids::ReleaseId;
 use afield_core::report::Event;
+use afield_testkit::fleet::data;
 use afield_testkit::host::{Host, key};
 use afield_testkit::machine::power_cycle;
 use afield_testkit::server::Server;
@@ -40,15 +42,34 @@ fn offer(bed: &mut Bed, text: &str, contract: Contract, kernel: &str) -> String 
     system.path().to_string()
 }
 
-/// The window in which it is now, or one in which it is not.
-fn window(bed: &Bed, open: bool) {
-    let toml = bed.host.text("etc/afield/agent.toml");
-    let toml: Vec<&str> = toml.lines().filter(|l| !l.starts_with("reboot-window")).collect();
+/// A window that is open, or closed for hours.
+fn hours(open: bool) -> String {
     let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
     let hour = |n: i8| format!("{:02}:00", (now.hour() + n).rem_euclid(24));
     let (from, to) = if open { (hour(0), hour(0)) } else { (hour(6), hour(7)) };
-    let text = format!("{}\nreboot-window = \"{from}-{to}\"\n", toml.join("\n"));
+    format!("{from}-{to}")
+}
+
+/// The window of `agent.toml`.
+fn window(bed: &Bed, open: bool) {
+    let toml = bed.host.text("etc/afield/agent.toml");
+    let toml: Vec<&str> = toml.lines().filter(|l| !l.starts_with("reboot-window")).collect();
+    let text = format!("{}\nreboot-window = \"{}\"\n", toml.join("\n"), hours(open));
     fs::write(bed.host.config(), text).unwrap();
+}
+
+/// A release with another kernel whose host data has this window.
+fn offer_with_window(bed: &mut Bed, text: &str, kernel: &str, window: Option<&str>) -> String {
+    let system = System::with_kernel(text, Contract::Honest, Kernel::Named(kernel));
+    let reboot_window = window.map(|w| w.parse().unwrap());
+    let told = HostData { reboot_window, ..data(&"clinic".parse().unwrap(), "config") };
+    let release = bed.fleet.release_data(&[(told, key().public())], &system);
+    bed.fleet.assign("clinic", release);
+    system.path().to_string()
+}
+
+fn status(bed: &Bed) -> String {
+    String::from_utf8(bed.host.run(&["status"], &[]).stdout).unwrap()
 }
 
 fn entries(host: &Host) -> Vec<String> {
@@ -114,9 +135,13 @@ fn another_kernel_waits_for_the_window_and_says_so() {
     let notes = said["notes"].to_string();
     assert!(notes.contains("release 2 waits for a restart since"), "{notes}");
     assert!(notes.contains("another kernel") && notes.contains("the window is from"), "{notes}");
-    let status = bed.host.run(&["status"], &[]);
-    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(notes.contains(&format!("({}, by agent.toml)", hours(false))), "{notes}");
+    let status = status(&bed);
     assert!(status.contains("waits         since"), "{status}");
+    assert!(
+        status.contains(&format!("restarts      {}, by agent.toml;", hours(false))),
+        "{status}"
+    );
     // A power cut by day starts what ran before.
     assert_eq!(power_cycle(&bed.host), one);
     assert_eq!(bed.host.once().0, 0);
@@ -130,6 +155,52 @@ fn another_kernel_waits_for_the_window_and_says_so() {
     assert_eq!((code, &said["event"]["is"]), (0, &"healthy".into()), "{said}");
     assert_eq!(bed.host.text("etc/site"), "two");
     assert_eq!(power_cycle(&bed.host), two);
+}
+
+#[test]
+fn a_window_of_host_data_counts_before_that_of_agent_toml() {
+    let mut bed = machine("old");
+    let one = bed.host.current().unwrap();
+    assert!(status(&bed).contains("restarts      01:00-05:00, by default;"), "{}", status(&bed));
+    window(&bed, true);
+    let two = offer_with_window(&mut bed, "two", "new", Some(&hours(false)));
+    let (code, said) = bed.host.once();
+    assert_eq!((code, &said["event"]["is"]), (0, &"updating".into()), "{said}");
+    let by = |release: u64| format!("{}, by the host data of release {release}", hours(false));
+    let reports = bed.server.reports();
+    let notes = reports.last().unwrap().notes.join("\n");
+    assert!(notes.contains("release 2 waits") && notes.contains(&by(2)), "{notes}");
+    assert!(status(&bed).contains(&by(2)), "{}", status(&bed));
+    // It holds without anybody to ask, and after a power cut.
+    let assignment = bed.fleet.assignment_path("clinic");
+    let kept = fs::read(&assignment).unwrap();
+    fs::remove_file(&assignment).unwrap();
+    assert_eq!(power_cycle(&bed.host), one);
+    let (_, said) = bed.host.once();
+    assert!(said["notes"].to_string().contains(&by(2)), "{said}");
+    fs::write(&assignment, kept).unwrap();
+    // The next release opens the window, and takes the place of the one that waits.
+    window(&bed, false);
+    let three = offer_with_window(&mut bed, "three", "newer", Some(&hours(true)));
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    for _ in 0..3 {
+        if bed.host.path("run/reboot-asked").exists() {
+            power_cycle(&bed.host);
+        }
+        bed.host.once();
+    }
+    assert_eq!(bed.host.current(), Some(three), "{two} stayed");
+    assert!(status(&bed).contains("by the host data of release 3"), "{}", status(&bed));
+    // A release without one gives the host back to its own file.
+    offer_with_window(&mut bed, "four", "newest", None);
+    let (code, said) = bed.host.once();
+    assert_eq!((code, &said["event"]["is"]), (0, &"updating".into()), "{said}");
+    assert!(said["notes"].to_string().contains("by agent.toml"), "{said}");
+    let json = bed.host.run(&["status", "--json"], &[]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["reboot_window"]["from"], "agent.toml", "{json}");
+    assert_eq!(json["reboot_window"]["window"], hours(false), "{json}");
 }
 
 #[test]

@@ -442,6 +442,54 @@ fn host_data_holds_what_the_fleet_folder_says_about_a_host() {
 }
 
 #[test]
+fn a_host_gets_the_reboot_window_that_is_nearest_to_it() {
+    let field = Field::new(&[("aa", ONE), ("bb", TWO), ("cc", ONE), ("dd", TWO)]);
+    field.waves(&["aa", "bb"], &["cc", "dd"]);
+    field.run(&["keys", "init", "--out", "keys"]).code(0);
+    let window =
+        |release: u64, host: &str| data(&field, release, host).reboot_window.map(|w| w.to_string());
+    settings(&field, "");
+    field.run(&["release", "--keys", "keys"]).code(0);
+    assert_eq!(window(1, "aa"), None);
+    settings(
+        &field,
+        "[reboot]\nwindow = \"01:00-05:00\"\nwaves.final = \"02:00-03:00\"\n\
+         [sites.boats]\nhosts = [\"bb\", \"dd\"]\nreboot-window = \"22:00-04:00\"\n\
+         [hosts.dd]\nreboot-window = \"12:00-12:30\"\n",
+    );
+    let dry = field.run(&["release", "--keys", "keys", "--dry-run", "--json"]).code(0).json();
+    assert_eq!(dry["hosts"]["aa"]["settings_changed"], true, "{dry:#}");
+    field.run(&["release", "--keys", "keys"]).code(0);
+    let of = |host: &str| window(2, host).unwrap();
+    assert_eq!([of("aa"), of("cc")], ["01:00-05:00", "02:00-03:00"]);
+    assert_eq!([of("bb"), of("dd")], ["22:00-04:00", "12:00-12:30"]);
+}
+
+#[test]
+fn a_reboot_window_that_cannot_be_right_is_refused_with_its_line() {
+    let field = fleet();
+    // The line, from 1, and what is said.
+    for (text, line, says) in [
+        ("[reboot]\nwindow = \"25:00-05:00\"\n", 7, "two times of day"),
+        ("[hosts.aa]\nassignment-days = 9\nreboot-window = \"01-05\"\n", 8, "two times of day"),
+        ("[sites.s]\nhosts = []\nreboot-window = \"01:00-01:10\"\n", 8, "15 minutes or longer"),
+        ("[reboot]\nwindows = \"01:00-05:00\"\n", 7, "unknown field"),
+        ("[hosts.zz]\nreboot-window = \"01:00-05:00\"\n", 7, "no host zz"),
+        ("[reboot.waves]\nfinale = \"01:00-05:00\"\n", 7, "no wave finale"),
+        ("[sites.s]\nreboot-window = \"01:00-05:00\"\nhosts = [\"zz\"]\n", 8, "no host zz"),
+    ] {
+        settings(&field, text);
+        let before = field.repository();
+        let ran = field.run(&["release", "--keys", "keys"]);
+        let place = format!("afield.toml:{line}");
+        assert!([2, 3].contains(&ran.code), "{text}: {}", ran.err);
+        assert!(ran.err.contains(&place) && ran.err.contains(says), "{text}: {}", ran.err);
+        assert!(ran.err.contains("hint:"), "{text}: {}", ran.err);
+        assert_eq!(before, field.repository(), "{text}");
+    }
+}
+
+#[test]
 fn a_release_that_would_take_the_secrets_away_is_refused() {
     let field = fleet();
     field.write("org-config/secrets/master/a-secrets.yml", "$ANSIBLE_VAULT;1.1;AES256\n6161\n");

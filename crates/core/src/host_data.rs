@@ -11,6 +11,7 @@ use crate::ids::{HostName, Name, UserName};
 use crate::settings::PublicKeyText;
 use crate::span::Span;
 use crate::tunnel::{self, config::Target};
+use crate::window::Window;
 
 /// Format number of [`HostData`]; an agent refuses a higher one, and says that it must be updated first.
 ///
@@ -65,6 +66,9 @@ pub struct HostData {
     /// What the link of the host's site allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// When the machine may be restarted, in its own time; none leaves it to the host's `agent.toml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot_window: Option<Window>,
 }
 
 /// One app config.
@@ -235,6 +239,7 @@ impl HostData {
             deployments: Vec::new(),
             end_sessions: false,
             budget: None,
+            reboot_window: None,
         }
     }
 
@@ -277,8 +282,9 @@ impl HostData {
 
     /// The same as agents of format 1 take it: they apply app configs and checks, and carry the rest.
     pub fn as_format_1(self) -> Self {
-        let Self { checks, configs, access, sealed, budget, host, .. } = self;
-        Self { format: 1, checks, configs, access, sealed, budget, ..Self::empty(host) }
+        let Self { checks, configs, access, sealed, budget, reboot_window, host, .. } = self;
+        let empty = Self::empty(host);
+        Self { format: 1, checks, configs, access, sealed, budget, reboot_window, ..empty }
     }
 }
 
@@ -413,6 +419,20 @@ mod tests {
         assert_eq!((old.format, old.access.len(), old.sealed), (2, 0, data.sealed.clone()));
         let one = data.as_format_1();
         assert!(!one.applies_all() && one.relay.is_none() && one.sealed.is_some());
+    }
+
+    /// As an agent from before the reboot window, or before whatever comes next.
+    #[test]
+    fn what_is_newer_is_passed_over_and_what_is_older_is_understood() {
+        let mut data = data(&["a"]);
+        data.reboot_window = Some("22:00-04:00".parse().unwrap());
+        let mut json = serde_json::to_value(&data).unwrap();
+        assert_eq!(json["reboot_window"], "22:00-04:00");
+        json["something_newer"] = 1.into();
+        assert_eq!(serde_json::from_value::<HostData>(json.clone()).unwrap(), data);
+        json.as_object_mut().unwrap().remove("reboot_window");
+        assert_eq!(serde_json::from_value::<HostData>(json).unwrap().reboot_window, None);
+        assert!(data.as_format_1().reboot_window.is_some());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::host_data::Check;
 use crate::ids::{HostName, Name};
 use crate::rollout::Policy;
 use crate::tunnel::config::{Target, ThroughRelay};
+use crate::window::Window;
 
 /// The whole file. Unknown keys are refused, so that a misspelt one is not silently without effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Settings {
     /// Checks of every host that they name.
     #[serde(default)]
     pub checks: Vec<DeclaredCheck>,
+    /// When machines may be restarted.
+    #[serde(default)]
+    pub reboot: RebootSettings,
     /// What relays let hosts reach.
     #[serde(default)]
     pub relays: RelaySettings,
@@ -212,17 +216,60 @@ pub struct HostSettings {
     pub assignment_days: Option<u32>,
     /// Hub and repository are asked through a relay: `always`, `never`, or `auto` after direct attempts failed for a time.
     pub through_relay: ThroughRelay,
+    /// When the host may be restarted, whatever its site and wave have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reboot_window: Option<DeclaredWindow>,
+}
+
+/// `[reboot]`: what neither a host nor its site has a window of its own for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RebootSettings {
+    /// Of every host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<DeclaredWindow>,
+    /// Of the hosts of a wave.
+    pub waves: BTreeMap<Name, DeclaredWindow>,
+}
+
+/// A window that hosts can hit: they look every few minutes, and one that none of them hits would hold a new kernel back for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Window", into = "Window")]
+pub struct DeclaredWindow(Window);
+
+/// The shortest window, minutes; three times the pause between two check-ins.
+const SHORTEST_WINDOW: i64 = 15;
+
+impl TryFrom<Window> for DeclaredWindow {
+    type Error = String;
+    fn try_from(window: Window) -> Result<Self, String> {
+        match window.minutes() {
+            SHORTEST_WINDOW.. => Ok(Self(window)),
+            minutes => Err(format!(
+                "the reboot window {window} is {minutes} minutes long, and a host that looks every five may miss it: make it {SHORTEST_WINDOW} minutes or longer"
+            )),
+        }
+    }
+}
+
+impl From<DeclaredWindow> for Window {
+    fn from(declared: DeclaredWindow) -> Window {
+        declared.0
+    }
 }
 
 /// `[sites.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Site {
     /// Who is there.
     pub hosts: Vec<HostName>,
     /// What the link allows each of them.
     #[serde(default)]
     pub budget: DeclaredBudget,
+    /// When they may be restarted, whatever their waves have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot_window: Option<DeclaredWindow>,
 }
 
 /// A budget as it is declared. Unknown keys are refused: a misspelt one would limit nothing.
@@ -270,6 +317,15 @@ impl Settings {
         let own = self.hosts.get(host).and_then(|h| h.budget.as_ref());
         let site = || Some(&self.sites.get(self.site_of(host)?)?.budget);
         own.or_else(site).map(|declared| declared.0.clone()).filter(|budget| !budget.is_none())
+    }
+
+    /// When a host of this wave may be restarted, if anything here says so: its own window, its site's, its wave's, that
+    /// of all.
+    pub fn reboot_window(&self, host: &HostName, wave: Option<&Name>) -> Option<Window> {
+        let own = self.hosts.get(host).and_then(|h| h.reboot_window);
+        let site = || self.sites.get(self.site_of(host)?)?.reboot_window;
+        let wave = || self.reboot.waves.get(wave?).copied();
+        own.or_else(site).or_else(wave).or(self.reboot.window).map(Window::from)
     }
 
     /// Days that an assignment for a host stays valid.

@@ -41,6 +41,15 @@ impl Default for Window {
 }
 
 impl Window {
+    /// How long it is open; the same time twice is the whole day.
+    pub fn minutes(&self) -> i64 {
+        let of = |t: Time| i64::from(t.hour()) * 60 + i64::from(t.minute());
+        match (of(self.upper) - of(self.lower)).rem_euclid(24 * 60) {
+            0 => 24 * 60,
+            minutes => minutes,
+        }
+    }
+
     /// The window that is open now, or the next one.
     pub fn around(&self, now: &Zoned) -> Opening {
         let today = now.date();

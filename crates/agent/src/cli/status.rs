@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use afield_agent::config::Config;
 use afield_agent::observe;
 use afield_agent::state::Store;
+use afield_agent::window::Holding;
 use afield_core::ids::ReleaseId;
 
 use super::Cli;
@@ -14,11 +15,16 @@ pub fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
     let config = Config::read(&cli.config)?;
     let state = Store::peek(&config.state_dir())?;
     let current = observe::current_system(&config, &state);
+    let holding = Holding::find(&config, &state, None);
+    let window = holding.around(&config, jiff::Timestamp::now());
     if cli.json {
         let status = serde_json::json!({
             "host": config.host, "current_system": current, "good": state.good,
             "attempt": state.attempt, "quarantined": state.quarantined, "cut_off": state.cut_off,
-            "fallback": state.fallback, "reboot_window": observe::window(&config, jiff::Timestamp::now()),
+            "fallback": state.fallback, "reboot_window": {
+                "window": holding.window, "from": holding.from.to_string(),
+                "opens": window.opens, "closes": window.closes,
+            },
             "release_seen": state.release_seen, "last_report": state.last_report,
         });
         println!("{status}");
@@ -29,6 +35,7 @@ pub fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
     println!("release       {}", release(state.good.release));
     println!("system        {}", current.map_or("none".into(), |c| c.to_string()));
     println!("newest seen   {}", release(state.release_seen));
+    println!("restarts      {holding}; from {} to {}", window.opens, window.closes);
     if let Some(attempt) = &state.attempt {
         println!(
             "under way     {:?} to release {}",
@@ -36,7 +43,6 @@ pub fn status(cli: &Cli) -> anyhow::Result<ExitCode> {
             release(attempt.to.release)
         );
         if let Some(since) = attempt.waits {
-            let window = observe::window(&config, jiff::Timestamp::now());
             println!(
                 "waits         since {since} for a restart, from {} to {}",
                 window.opens, window.closes

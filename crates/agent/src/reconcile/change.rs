@@ -82,8 +82,8 @@ impl Run<'_> {
         let since = *attempt.waits.get_or_insert(now);
         let release = attempt.to.release.unwrap_or_default();
         let note = format!(
-            "release {release} waits for a restart since {since}, since {why}; the window is from {} to {}",
-            window.opens, window.closes
+            "release {release} waits for a restart since {since}, since {why}; the window is from {} to {} ({})",
+            window.opens, window.closes, self.window
         );
         (self.say)(&note);
         self.notes.push(note);

@@ -2,6 +2,7 @@
 
 mod declared;
 mod secrets;
+mod windows;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,6 +18,7 @@ use crate::exit::Failure;
 use crate::nix::eval::Source;
 
 pub use declared::{Declared, Told, declared};
+pub use windows::refuse_lost_windows;
 
 /// `afield.toml`, and where it is.
 #[derive(Debug, Clone)]
@@ -27,6 +29,8 @@ pub struct Project {
     pub fleet_dir: PathBuf,
     /// What it says.
     pub settings: Settings,
+    /// Its text, to tell where something stands.
+    text: String,
 }
 
 /// `afield.toml` is no larger than this, bytes.
@@ -55,11 +59,22 @@ impl Project {
         let bytes = afield_store::files::read_limited(&path, MAX_SETTINGS)
             .with_context(|| path.display().to_string())?;
         let text = String::from_utf8(bytes).with_context(|| path.display().to_string())?;
-        let settings = toml::from_str(&text).map_err(|e| {
-            Failure::usage(format!("{} is not in order\n{e}", path.display()))
-                .hint("examples/field-fleet/afield.toml shows what can be said there")
+        let settings = toml::from_str(&text).map_err(|e: toml::de::Error| {
+            let line = e.span().map_or(1, |span| line(&text, span.start));
+            Failure::usage(format!("{}:{line} is not in order\n{e}", path.display())).hint(
+                "correct that line; docs/operator.md of Afield has every key and what it may say",
+            )
         })?;
-        Ok(Self { dir, fleet_dir, settings })
+        Ok(Self { dir, fleet_dir, settings, text })
+    }
+
+    /// Where a value of `afield.toml` stands, as in `/srv/fleet/afield.toml:7`.
+    pub fn place(&self, keys: &[&str]) -> String {
+        let file = self.dir.join("afield.toml").display().to_string();
+        match offset(&self.text, keys) {
+            Some(offset) => format!("{file}:{}", line(&self.text, offset)),
+            None => file,
+        }
     }
 
     /// The repository's folder.
@@ -121,6 +136,24 @@ impl Project {
             _ => flake.to_owned(),
         }
     }
+}
+
+/// The line, from 1, of a byte.
+fn line(text: &str, offset: usize) -> usize {
+    1 + text.bytes().take(offset).filter(|b| *b == b'\n').count()
+}
+
+/// Where the value of a key of a key starts.
+fn offset(text: &str, keys: &[&str]) -> Option<usize> {
+    use toml::de::{DeTable, DeValue};
+    let table = DeTable::parse(text).ok()?;
+    let (first, rest) = keys.split_first()?;
+    let mut value = table.get_ref().get(*first)?;
+    for key in rest {
+        let DeValue::Table(table) = value.get_ref() else { return None };
+        value = table.get(*key)?;
+    }
+    Some(value.span().start)
 }
 
 fn settings_dir(fleet_dir: &Path) -> Option<PathBuf> {

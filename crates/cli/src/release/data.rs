@@ -7,15 +7,17 @@ use afield_core::ids::HostName;
 use afield_core::tunnel;
 
 use crate::exit::Failure;
-use crate::fleet::{Declared, Project};
+use crate::fleet::{self, Declared, Project};
 
 /// The host data of all hosts.
 pub fn all(
     project: &Project,
     declared: &Declared,
 ) -> Result<BTreeMap<HostName, HostData>, Failure> {
+    fleet::refuse_lost_windows(project, declared)?;
     let mut all = BTreeMap::new();
     for (host, told) in &declared.hosts {
+        let wave = declared.waves.iter().find(|w| w.hosts.contains(host)).map(|w| &w.name);
         let checks = project.settings.checks_of(host);
         let checks = checks.map_err(|e| {
             Failure::refused(e.to_string()).hint("add it to vars of the host in afield.toml")
@@ -45,6 +47,7 @@ pub fn all(
             deployments: told.deployments,
             end_sessions: project.settings.access.end_sessions,
             budget: project.settings.budget_of(host),
+            reboot_window: project.settings.reboot_window(host, wave),
             ..HostData::empty(host.clone())
         };
         let data = match project.settings.host_data_format {

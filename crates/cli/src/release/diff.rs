@@ -144,7 +144,8 @@ impl HostChange {
 /// What has no name of its own.
 fn settings(data: &HostData) -> impl PartialEq + '_ {
     let certificates = (&data.user_ca, &data.relay_principals, &data.hosts_reach);
-    (data.format, data.end_sessions, &data.deployments, &data.budget, certificates)
+    let link_and_restart = (&data.budget, data.reboot_window);
+    (data.format, data.end_sessions, &data.deployments, link_and_restart, certificates)
 }
 
 /// Keys whose values differ, or that only one side has.

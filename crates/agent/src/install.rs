@@ -241,7 +241,8 @@ fn running() -> bool {
 
 fn start() -> anyhow::Result<()> {
     systemctl(&["daemon-reload"])?;
-    systemctl(&["enable", "--quiet", "afield-agent.service", "afield-boot-check.service"])?;
+    let units = ["afield-agent.service", "afield-boot-check.service", "afield-boot-failed.service"];
+    systemctl(&[&["enable", "--quiet"][..], &units].concat())?;
     // It is back when the agent says that it is ready.
     systemctl(&["restart", "afield-agent.service"])
         .context("the agent does not start; `journalctl --unit afield-agent` says why")?;

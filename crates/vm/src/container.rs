@@ -181,7 +181,7 @@ impl Container {
     }
 
     /// The first process of the machine, as seen from here: shell, systemd-nspawn, systemd.
-    fn leader(&self) -> Option<u32> {
+    pub fn leader(&self) -> Option<u32> {
         let process = self.process.as_ref()?.id();
         let systemd = child(child(child(process)?)?)?;
         let name = fs::read_to_string(format!("/proc/{systemd}/comm")).ok()?;

@@ -130,6 +130,7 @@ pub fn observe(
     let tried = |t: &Target| state.attempt.is_none() && state.cut_off.contains_key(&t.release);
     let facts = Facts {
         unheard: target.as_ref().is_some_and(tried) && !reach::look(host).any(),
+        deaf: state.deaf.is_some(),
         reboot: to.and_then(|to| reboot::needed(config, contract::booted(config).as_ref(), to)),
         boot_lack: here.and_then(|t| Loader::find(config).lack(config, &t.system)),
         default: default_system(config, state),

@@ -1,12 +1,13 @@
 //! Step 9: whether an attempt is what it should be. An exit status of an activation is no evidence; what is
-//! seen on the host is: the system is current, every check passes, no more units have failed than before,
-//! and the host is as reachable as it was.
+//! seen on the host is: the system is current, every check passes, the host is as reachable as it was, and no more
+//! units have failed than before.
 
 use std::time::{Duration, Instant};
 
 use afield_core::plan::{Attempt, Boot, Direction};
 use afield_core::reach::{Patience, Verdict, judge};
 use afield_core::report::{CheckResult, failing};
+use afield_store::fault;
 
 use crate::contract::{self, Contract};
 use crate::host::Host;
@@ -60,15 +61,20 @@ pub fn look(host: &Host, state: &State, attempt: &Attempt, say: &dyn Fn(&str)) -
     if let Some(why) = failing(&proof.checks) {
         proof.log = activate::log(host);
         proof.log.extend(checks::logs(host, &declared, &proof.checks));
-        return Proof { wrong: Some(why), ..proof };
+        let forward = attempt.direction == Direction::Forward;
+        let cut_off = forward && attempt.before.reach.any() && !reach::look(host).any();
+        return Proof { wrong: Some(why), cut_off, ..proof };
     }
     // On the way back, what failed before the attempt counts as it did then: nobody wrote it down anew.
     if attempt.direction == Direction::Forward {
-        let failed = units::failed(&host.config);
-        if let Some((why, log)) = units::worse(&attempt.before.failed_units, &failed) {
-            return Proof { wrong: Some(why), log, ..proof };
+        let uplink = reachable(host, attempt, say, &mut proof);
+        if proof.wrong.is_some() {
+            return proof;
         }
-        reachable(host, attempt, say, &mut proof);
+        let until = if booted { until } else { Instant::now() };
+        if let Some((why, log)) = failed_units(host, attempt, uplink, until, &mut proof) {
+            return Proof { wrong: Some(why), log, cut_off: !uplink, ..proof };
+        }
     }
     if let Some(ended) = activate::ended(host, attempt).filter(|ended| !ended.ok) {
         proof.notes.push(format!("{}, after everything it should do was done", ended.how));
@@ -118,34 +124,60 @@ pub fn reaches_anything(host: &Host, say: &dyn Fn(&str)) -> bool {
     }
 }
 
-fn reachable(host: &Host, attempt: &Attempt, say: &dyn Fn(&str), proof: &mut Proof) {
+/// Units that failed and had not before. Without an uplink those that need it prove nothing.
+fn failed_units(
+    host: &Host,
+    attempt: &Attempt,
+    uplink: bool,
+    until: Instant,
+    proof: &mut Proof,
+) -> Option<(String, Vec<String>)> {
+    let before = &attempt.before.failed_units;
+    loop {
+        let mut failed = units::failed(&host.config);
+        if !uplink {
+            let new = failed.difference(before).cloned().collect();
+            for unit in units::of_the_network(&new) {
+                proof.notes.push(format!("the unit {unit} failed, and needs the uplink"));
+                failed.remove(&unit);
+            }
+        }
+        let found = units::worse(before, &failed)?;
+        if Instant::now() >= until {
+            return Some(found);
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Whether there is an uplink; what is wrong is in the proof.
+fn reachable(host: &Host, attempt: &Attempt, say: &dyn Fn(&str), proof: &mut Proof) -> bool {
     let before = &attempt.before;
     if !before.reach.any() {
-        return;
+        return true;
     }
-    let patience = Patience {
-        up: host.config.reach_patience.as_secs(),
-        down: host.config.uplink_patience.as_secs(),
-    };
+    let (up, down) = (host.config.reach_patience.as_secs(), host.config.uplink_patience.as_secs());
+    let patience = Patience { up: if before.stale { up.max(down) } else { up }, down };
     let since = Instant::now();
     loop {
         let now = reach::look(host);
         let link = reach::link(host, before.gateway.as_deref());
         match judge(&before.reach, &now, &link, since.elapsed().as_secs(), patience) {
-            Verdict::Fine => return,
+            Verdict::Fine => return true,
             Verdict::Wait => {
                 say("nothing can be reached; looking again");
+                fault::point("reach:waits");
                 std::thread::sleep(LOOK);
             }
             Verdict::Lost(why) => {
                 proof.wrong = Some(why);
                 proof.cut_off = true;
                 proof.log = activate::log(host);
-                return;
+                return false;
             }
             Verdict::Uplink(why) => {
                 proof.notes.push(why);
-                return;
+                return false;
             }
         }
     }

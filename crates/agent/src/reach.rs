@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use afield_core::reach::{Link, Reach};
@@ -76,14 +76,15 @@ fn opens(endpoint: &race::Endpoint) -> bool {
     }
 }
 
-/// An interface other than the loopback sees its other end.
+/// An interface sees its other end. One of a device, where there is any: a bridge of containers always does.
 fn carrier(host: &Host) -> bool {
     let folder = host.config.inside(Path::new("/sys/class/net"));
     let links = fs::read_dir(folder).into_iter().flatten().flatten();
-    links.filter(|l| l.file_name() != "lo").any(|l| {
-        let text = |name: &str| fs::read_to_string(l.path().join(name)).unwrap_or_default();
-        text("carrier").trim() == "1"
-    })
+    let links = links.filter(|link| link.file_name() != "lo").map(|link| link.path());
+    let (real, made): (Vec<_>, Vec<_>) = links.partition(|path| path.join("device").exists());
+    let seen = |path: &PathBuf| fs::read_to_string(path.join("carrier")).unwrap_or_default();
+    let links = if real.is_empty() { made } else { real };
+    links.iter().any(|path| seen(path).trim() == "1")
 }
 
 /// No interface of a device was taken up, though there are some. A modem is taken up when its uplink is there, so that it

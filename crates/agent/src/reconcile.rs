@@ -54,8 +54,11 @@ pub fn once(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<Outcome> {
     run.accept(verified.as_ref(), refusal.as_ref())?;
     run.mend(verified.as_ref());
     run.restore();
+    run.listen();
 
     for _ in 0..MAX_ROUNDS {
+        // A fetch may have taken hours, and a window may have closed meanwhile.
+        run.now = host.now(&run.state).time;
         // 4. Observe.
         let observed = observe(host, &run.nix, &run.state, verified.as_ref(), run.now)?;
         run.notice(&observed);
@@ -295,7 +298,7 @@ impl<'a> Run<'a> {
             }
             Step::Prove => return self.prove(),
             Step::Promote { system } => self.promote(&system)?,
-            Step::Arm { system } => self.arm(&system)?,
+            Step::Arm { system } => return self.arm(&system),
             Step::Reboot { why } => return self.reboot(why),
             Step::WaitForWindow { why, window } => return self.wait_for_window(&why, window),
             Step::OnTrial => return self.judge_by_boot(),

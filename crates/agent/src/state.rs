@@ -49,6 +49,9 @@ pub struct State {
     /// Releases that were taken back while nothing could be reached, and nothing without them either; how often.
     #[serde(default)]
     pub cut_off: BTreeMap<ReleaseId, u32>,
+    /// The boot in which a way back left the host cut off, until something can be reached.
+    #[serde(default)]
+    pub deaf: Option<String>,
     /// Reports that are written down and not yet signed and queued.
     pub outbox: Vec<Report>,
     /// When the last report was made, and of which event, to keep quiet while nothing happens.
@@ -70,6 +73,7 @@ impl Default for State {
             attempt: None,
             quarantined: BTreeSet::new(),
             cut_off: BTreeMap::new(),
+            deaf: None,
             outbox: Vec::new(),
             last_report: None,
         }

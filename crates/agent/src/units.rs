@@ -69,6 +69,16 @@ pub fn worse(before: &BTreeSet<String>, now: &BTreeSet<String>) -> Option<(Strin
     Some((clip(&format!("failed units: {}", new.join(", "))), log))
 }
 
+/// Of these, those that systemd orders by the network's being there: without an uplink they fail in any system.
+pub fn of_the_network(units: &BTreeSet<String>) -> BTreeSet<String> {
+    let orders = |unit: &str| {
+        let mut show = systemctl(&["show", "--property=After", "--property=Before", unit]);
+        nix::run(&mut show).unwrap_or_default()
+    };
+    let needs = |unit: &&String| orders(unit).contains("network-online.target");
+    units.iter().filter(needs).cloned().collect()
+}
+
 fn log(unit: &str) -> Vec<String> {
     let mut journal = Command::new("journalctl");
     journal.args(["--no-pager", LINES, "--output=cat", "--boot", "--unit", unit]);

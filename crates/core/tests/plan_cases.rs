@@ -41,6 +41,7 @@ fn base() -> Facts {
         activation: Activation::None,
         quarantined: BTreeSet::new(),
         unheard: false,
+        deaf: false,
         free: 1_000_000,
         default: Some(system(1)),
         reboot: None,
@@ -145,6 +146,13 @@ fn a_host_without_an_attempt() {
         f.unheard = true;
     });
     check("taken back in a silence that goes on", &unheard, "watch");
+    let deaf = with(|f| f.deaf = true);
+    check("a way back that left it cut off, by day", &deaf, "watch");
+    let night = with(|f| {
+        f.deaf = true;
+        f.now = at(3600);
+    });
+    check("the same in the window", &night, "Back 1, reboot");
 }
 
 #[test]

@@ -54,6 +54,7 @@ struct Shared {
     keys: BTreeMap<HostName, PublicKey>,
     seq: u64,
     hub_is_down: bool,
+    silent: bool,
     disliked: Option<u64>,
 }
 
@@ -104,6 +105,11 @@ impl Server {
         self.lock().lies.clear();
     }
 
+    /// Hangs up on everybody, as if nothing were there; or is there again.
+    pub fn be_silent(&self, silent: bool) {
+        self.lock().silent = silent;
+    }
+
     /// Takes reports of this host.
     pub fn know(&self, host: &str, key: PublicKey) {
         self.lock().keys.insert(host.parse().unwrap(), key);
@@ -134,8 +140,8 @@ fn serve(stream: &TcpStream, folder: &Path, shared: &Mutex<Shared>) -> std::io::
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
         let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
+        if reader.read_line(&mut line)? == 0 || shared.lock().unwrap().silent {
+            return stream.shutdown(std::net::Shutdown::Both);
         }
         let mut words = line.split(' ');
         let method = words.next().unwrap_or_default().to_owned();

@@ -1,11 +1,11 @@
 //! Steps 8 to 10: an attempt is activated, proved, and recorded as the last good generation or taken back.
 
 use afield_core::ids::StorePath;
-use afield_core::plan::{Attempt, Before, Direction, Failure, MAX_ATTEMPTS};
+use afield_core::plan::{Attempt, Before, Boot, Direction, Failure, MAX_ATTEMPTS};
 use afield_core::report::Event;
 
 use super::{Next, Run};
-use crate::{activate, boot_check, prove, roots, unit_files};
+use crate::{activate, boot_check, observe, prove, reach, reboot, roots, unit_files};
 
 impl Run<'_> {
     pub(super) fn activate(&mut self, system: &StorePath) -> anyhow::Result<Next> {
@@ -73,9 +73,21 @@ impl Run<'_> {
 
     /// A release that cut the host off is to blame if the host is in reach again without it.
     fn ask_whose_fault(&mut self) {
+        let booted = observe::boot(&self.host.config, &self.state) == Boot::Happened;
         let failure = self.state.attempt.as_mut().and_then(|attempt| attempt.failure.as_mut());
-        if let Some(failure) = failure.filter(|failure| failure.cut_off) {
-            failure.cut_off = !prove::reaches_anything(self.host, self.say);
+        let Some(failure) = failure.filter(|failure| failure.cut_off) else { return };
+        failure.cut_off = !prove::reaches_anything(self.host, self.say);
+        if failure.cut_off && !booted {
+            self.state.deaf = Some(reboot::boot_id(&self.host.config));
+        }
+    }
+
+    /// Whether a way back left the host cut off, and it still is.
+    pub(super) fn listen(&mut self) {
+        let boot = reboot::boot_id(&self.host.config);
+        let same = self.state.deaf.as_ref() == Some(&boot);
+        if self.state.deaf.is_some() && !(same && !reach::look(self.host).any()) {
+            self.state.deaf = None;
         }
     }
 
@@ -91,7 +103,7 @@ impl Run<'_> {
         self.state.cut_off.insert(release, times);
         self.notes.push(format!(
             "release {release} was taken back ({why}), and nothing can be reached without it either: \
-             it is tried again when something can"
+             it is tried again when something can, and the machine restarts in its window if nothing can until then"
         ));
         self.event = Some(Event::Updating { to: release, done: 0, total: 0 });
         Ok(())

@@ -16,6 +16,7 @@ impl Run<'_> {
                 failed_units: units::failed(&self.host.config),
                 reach: reach::look(self.host),
                 gateway: reach::gateway(self.host),
+                stale: false,
             },
             Direction::Back => Before::default(),
         };
@@ -51,9 +52,33 @@ impl Run<'_> {
     }
 
     /// The next boot is the trial.
-    pub(super) fn arm(&mut self, system: &StorePath) -> anyhow::Result<()> {
+    pub(super) fn arm(&mut self, system: &StorePath) -> anyhow::Result<Next> {
+        if self.cut_off()? {
+            return Ok(Next::Stop);
+        }
         self.promoting()?;
-        promote::on_trial(self.host, &self.nix, &self.state, system)
+        promote::on_trial(self.host, &self.nix, &self.state, system)?;
+        Ok(Next::Step)
+    }
+
+    /// Whether nothing can be reached just now by a host that could: what it comes up with could not be judged. It waited for
+    /// its window, so that what was seen when the attempt began is old.
+    fn cut_off(&mut self) -> anyhow::Result<bool> {
+        let Some(attempt) = &mut self.state.attempt else {
+            return Ok(false);
+        };
+        let now = reach::look(self.host);
+        if now.any() || !attempt.before.reach.any() {
+            (attempt.before.reach, attempt.before.gateway) = (now, reach::gateway(self.host));
+            return Ok(false);
+        }
+        let release = attempt.to.release.unwrap_or_default();
+        let note = format!("release {release} waits for a restart until something can be reached");
+        (self.say)(&note);
+        self.notes.push(note);
+        self.under_way();
+        self.store.save(&self.state, "wait")?;
+        Ok(true)
     }
 
     pub(super) fn reboot(&mut self, why: String) -> anyhow::Result<Next> {
@@ -105,6 +130,7 @@ impl Run<'_> {
         let Some(Fallback { generation, boot, before }) = self.state.fallback.take() else {
             return Ok(Next::Step);
         };
+        let before = Before { stale: true, ..before };
         let to = std::mem::replace(&mut self.state.good, generation);
         let attempt = Attempt::new(to, Direction::Forward, before);
         self.state.attempt = Some(Attempt { boot: Some(boot), ..attempt });

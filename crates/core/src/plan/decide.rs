@@ -23,6 +23,9 @@ pub fn plan(facts: &Facts) -> Plan {
 
 /// Nothing is under way.
 fn settled(facts: &Facts) -> Plan {
+    if let Some(plan) = last_resort(facts) {
+        return plan;
+    }
     let Some(target) = &facts.target else {
         return keep(facts, "nothing new is assigned".into());
     };
@@ -47,6 +50,17 @@ fn settled(facts: &Facts) -> Plan {
         return keep(facts, format!("release {release} is still to be fetched"));
     }
     advance(facts, target)
+}
+
+/// A switch back in a running machine may leave the network as it was. What runs here goes on until the window.
+fn last_resort(facts: &Facts) -> Option<Plan> {
+    let there = facts.good.system.is_some() && !facts.good_lost;
+    if !(facts.deaf && there && facts.window.is_open(facts.now)) {
+        return None;
+    }
+    let why = "nothing can be reached since the host went back".to_owned();
+    let begin = Step::Begin { to: facts.good.clone(), direction: Direction::Back };
+    Some(Plan { why: why.clone(), steps: vec![begin, Step::Reboot { why }] })
 }
 
 fn drifted(facts: &Facts) -> bool {

@@ -78,6 +78,8 @@ pub struct Before {
     pub reach: Reach,
     /// The way out.
     pub gateway: Option<String>,
+    /// It was looked at long before: the whole site may have been without power since, and takes its time to come up.
+    pub stale: bool,
 }
 
 /// The generation to which a machine falls back while its last good one has not been booted yet.
@@ -207,6 +209,9 @@ pub struct Facts {
     /// The target was taken back while nothing could be reached, and nothing can be reached now.
     #[serde(default)]
     pub unheard: bool,
+    /// Since a way back in this boot nothing can be reached.
+    #[serde(default)]
+    pub deaf: bool,
     /// Free space where the Nix store is, bytes.
     pub free: u64,
     /// What the machine starts by itself, as far as it is certain.

@@ -16,7 +16,7 @@ use crate::contract::{self, Contract};
 use crate::host::Host;
 use crate::nix::{self, Nix};
 use crate::state::State;
-use crate::verify::Verified;
+use crate::verify::{Verified, earlier};
 use crate::window::Holding;
 use crate::{activate, data, fetch, purse, reach, reboot, units};
 
@@ -201,6 +201,10 @@ pub fn forget_documents(host: &Host, state: &State, verified: Option<&Verified>)
     needed.push(verified.assignment.manifest.hex());
     let release = &verified.release;
     needed.extend([&release.closure, &release.delivery, &release.data].map(|o| o.id.hex()));
+    // What the host runs may have to be repaired while nobody can be asked.
+    let others = state.other_releases(Some(verified.assignment.release));
+    let documents = others.flat_map(|release| earlier::kept(host, state, release));
+    needed.extend(documents.map(|id| id.hex()));
     let Ok(entries) = fs::read_dir(host.own("documents")) else {
         return;
     };

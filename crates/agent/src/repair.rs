@@ -4,22 +4,27 @@
 //! agent did not import, for disks that lie about having written, and because a host that runs from a half-written path
 //! fails where nobody looks. Every path that the host's generations need is read and its hash compared, once after each
 //! boot that was not preceded by an orderly end of the agent.
+//!
+//! What is damaged comes from the other hosts of the site if they kept it, else from the sources, and is proved like
+//! everything else. A release that was assigned before serves as well as the one that is, if the host runs it.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use afield_core::ids::StorePath;
-use afield_core::release::PathInfo;
+use afield_core::release::{Closure, Delivery, ObjectRef, PathInfo};
 use afield_store::{fault, files, object};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::fetch;
 use crate::host::Host;
+use crate::lan::Lan;
 use crate::nix::Nix;
+use crate::refusal::Refusal;
 use crate::state::State;
-use crate::verify::Verified;
+use crate::verify::{Verified, earlier};
 
 /// There while the agent runs: the boot in which it does.
 const BOOT: &str = "boot";
@@ -52,9 +57,11 @@ pub fn after_a_power_cut(
     let damaged = nix.damaged(&suspects)?;
     let mut notes = Vec::new();
     let mut left = Vec::new();
+    let mut workshop = None;
     for path in damaged {
         say(&format!("{path} is damaged"));
-        match repair(host, nix, verified, &path) {
+        let workshop = workshop.get_or_insert_with(|| Workshop::open(host, nix, state, verified));
+        match workshop.repair(&path) {
             Ok(()) => notes.push(format!("{path} was damaged by a power cut and is repaired")),
             Err(e) => {
                 notes.push(format!("{path} was damaged by a power cut: {e:#}"));
@@ -95,10 +102,12 @@ fn write(host: &Host, unclean: &Unclean) -> anyhow::Result<()> {
     Ok(files::write_atomic(&host.own(UNCLEAN), &serde_json::to_vec(unclean)?)?)
 }
 
-/// What the last good generation, an attempt and the assigned release consist of, as far as it is here.
+/// What the last good generation, the fallback, an attempt and the assigned release consist of, as far as it is here.
 fn needed(nix: &Nix, state: &State, verified: Option<&Verified>) -> anyhow::Result<Vec<StorePath>> {
     let attempt = state.attempt.as_ref().and_then(|a| a.to.system.clone());
-    let systems: Vec<StorePath> = state.good.system.clone().into_iter().chain(attempt).collect();
+    let fallback = state.fallback.as_ref().and_then(|f| f.generation.system.clone());
+    let systems: Vec<StorePath> =
+        [state.good.system.clone(), fallback, attempt].into_iter().flatten().collect();
     let mut paths = nix.closure(&nix.valid(&systems)?)?;
     if let Some(verified) = verified {
         let all: Vec<StorePath> = verified.closure.paths.iter().map(|i| i.path.clone()).collect();
@@ -109,27 +118,72 @@ fn needed(nix: &Nix, state: &State, verified: Option<&Verified>) -> anyhow::Resu
     Ok(paths)
 }
 
-/// Fetches the whole object of a path, proves it, and lets Nix put it in the place of what is there.
-fn repair(
-    host: &Host,
-    nix: &Nix,
-    verified: Option<&Verified>,
-    path: &StorePath,
-) -> anyhow::Result<()> {
-    let verified = verified.context("no release could be read; it is tried again")?;
-    let info = verified.closure.paths.iter().find(|info| info.path == *path);
-    let info =
-        info.context("the assigned release does not have it; a release that does repairs it")?;
-    let object = verified.delivery.full(path)?;
-    fetch::whole(host, object)?;
-    let file = host.download(&object.id);
-    object::prove(&file, object, info)?;
-    let cache = host.own("repair");
-    files_of_a_cache(&cache, info, &file).context("the archive cannot be unpacked")?;
-    nix.repair(path, &cache)?;
-    fault::point("repair:path");
-    fs::remove_dir_all(&cache)?;
-    Ok(files::remove_if_there(&file)?)
+/// What a repair needs to know and to ask.
+struct Workshop<'a> {
+    host: &'a Host,
+    nix: &'a Nix,
+    lan: Option<Lan>,
+    verified: Option<&'a Verified>,
+    /// Other releases that this host has, as far as they can be read.
+    earlier: Vec<(Closure, Delivery)>,
+    /// Why one of them cannot.
+    unread: Option<Refusal>,
+}
+
+impl<'a> Workshop<'a> {
+    fn open(host: &'a Host, nix: &'a Nix, state: &State, verified: Option<&'a Verified>) -> Self {
+        let (mut earlier, mut unread) = (Vec::new(), None);
+        for release in state.other_releases(verified.map(|v| v.assignment.release)) {
+            match earlier::contents(host, state, release) {
+                Ok(contents) => earlier.push(contents),
+                Err(refusal) => unread = Some(refusal),
+            }
+        }
+        Self { host, nix, lan: Lan::of(host), verified, earlier, unread }
+    }
+
+    /// What is signed of a path.
+    fn find(&self, path: &StorePath) -> anyhow::Result<(&PathInfo, &ObjectRef)> {
+        let assigned = self.verified.map(|v| (&v.closure, &v.delivery));
+        let earlier = self.earlier.iter().map(|(closure, delivery)| (closure, delivery));
+        for (closure, delivery) in assigned.into_iter().chain(earlier) {
+            if let Some(info) = closure.paths.iter().find(|info| info.path == *path) {
+                return Ok((info, delivery.full(path)?));
+            }
+        }
+        match &self.unread {
+            Some(refusal) => bail!("its release cannot be read; it is tried again: {refusal}"),
+            None => bail!("no release of this host has it; the next one that does repairs it"),
+        }
+    }
+
+    /// Fetches the whole object of a path, proves it, and lets Nix put it in the place of what is there.
+    fn repair(&self, path: &StorePath) -> anyhow::Result<()> {
+        let (info, object) = self.find(path)?;
+        let file = self.host.download(&object.id);
+        self.bring(object)?;
+        object::prove(&file, object, info)?;
+        let cache = self.host.own("repair");
+        files_of_a_cache(&cache, info, &file).context("the archive cannot be unpacked")?;
+        self.nix.repair(path, &cache)?;
+        fault::point("repair:path");
+        fs::remove_dir_all(&cache)?;
+        Ok(files::remove_if_there(&file)?)
+    }
+
+    /// From a neighbour, else from a source.
+    fn bring(&self, object: &ObjectRef) -> anyhow::Result<()> {
+        let folder = self.host.own("downloads");
+        fs::create_dir_all(&folder)?;
+        if self.lan.as_ref().is_some_and(|lan| lan.ask(&folder, object)) {
+            return Ok(());
+        }
+        fetch::whole(self.host, object)?;
+        if let Some(lan) = &self.lan {
+            lan.keep(object, &self.host.download(&object.id));
+        }
+        Ok(())
+    }
 }
 
 /// Nix repairs a path from a binary cache only, so it is given one in a folder, with this path alone.

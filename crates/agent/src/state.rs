@@ -80,6 +80,17 @@ impl Default for State {
     }
 }
 
+impl State {
+    /// Releases that this host has, or is about to have, besides the assigned one.
+    pub fn other_releases(&self, assigned: Option<ReleaseId>) -> impl Iterator<Item = ReleaseId> {
+        let attempt = self.attempt.as_ref().and_then(|attempt| attempt.to.release);
+        let fallback = self.fallback.as_ref().and_then(|f| f.generation.release);
+        let all: BTreeSet<ReleaseId> =
+            [self.good.release, fallback, attempt].into_iter().flatten().collect();
+        all.into_iter().filter(move |release| Some(*release) != assigned)
+    }
+}
+
 /// Why the state could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {

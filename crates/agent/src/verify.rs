@@ -1,5 +1,7 @@
 //! Steps 2 and 3: what is offered, and whether it may be believed.
 
+pub mod earlier;
+
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::Ordering;

@@ -8,7 +8,6 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -18,6 +17,7 @@ use afield_testkit::host::{Host, key};
 use afield_testkit::net::{Net, wait_for};
 use afield_testkit::server::Server;
 use afield_testkit::system::{Contract, System};
+use common::site::{Serving, with_lan, write_peers};
 
 const AGENT: &str = env!("CARGO_BIN_EXE_afield-agent");
 /// Objects below this are fetched by everyone.
@@ -36,15 +36,8 @@ fn fleet(hosts: &[&str]) -> Fleet {
 /// A host that takes from its neighbours, and waits so long for them.
 fn host(name: &str, fleet: &Fleet, server: &Server, wait: &str) -> Host {
     let host = Host::new(name, AGENT, fleet, server);
-    let toml = host.text("etc/afield/agent.toml");
-    fs::write(host.config(), format!("{toml}[lan]\nwait = \"{wait}\"\n")).unwrap();
+    with_lan(&host, wait);
     host
-}
-
-fn write_peers(host: &Host, peers: &[SocketAddr]) {
-    let path = host.path("run/afield-lan");
-    fs::create_dir_all(&path).unwrap();
-    fs::write(path.join("peers.json"), serde_json::to_vec(peers).unwrap()).unwrap();
 }
 
 /// Bytes of objects that were asked for from outside, without the documents.
@@ -65,24 +58,6 @@ fn worth(fleet: &Fleet) -> u64 {
     let object = fleet.repository().add_nar(system.paths[0].nar.as_slice()).unwrap();
     assert!(object.size > 10 * WORTH);
     object.size
-}
-
-/// `afield-agent lan`, ended with the test.
-struct Serving(Child);
-
-impl Serving {
-    fn start(host: &Host) -> Self {
-        let mut command = Command::new(AGENT);
-        command.arg("lan").arg("--config").arg(host.config()).stderr(Stdio::null());
-        Self(command.spawn().unwrap())
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]
@@ -136,12 +111,7 @@ fn with_the_leader_gone_another_goes_on() {
     let claim = anka.path("var/lib/afield-lan/fetching.json");
     let claimed = fs::read_to_string(&claim).unwrap();
     assert!(claimed.contains("anka"), "{claimed}");
-    let port = free_port();
-    let toml = anka.text("etc/afield/agent.toml");
-    fs::write(anka.config(), format!("{toml}port = {port}\n")).unwrap();
-    let serving = Serving::start(&anka);
-    let peer: SocketAddr = ([127, 0, 0, 1], port).into();
-    wait_for("the server", Duration::from_secs(30), || TcpStream::connect(peer).is_ok());
+    let (serving, peer) = Serving::on_loopback(&anka);
     write_peers(&bela, &[peer]);
     // A minute later nobody believes it any more.
     let file = fs::File::options().append(true).open(&claim).unwrap();
@@ -153,20 +123,11 @@ fn with_the_leader_gone_another_goes_on() {
     server.requests();
     // It would write down whom it finds itself, over what is written here.
     drop(serving);
-    let port = free_port();
-    let toml = bela.text("etc/afield/agent.toml");
-    fs::write(bela.config(), format!("{toml}port = {port}\n")).unwrap();
-    let _other = Serving::start(&bela);
-    let peer: SocketAddr = ([127, 0, 0, 1], port).into();
-    wait_for("the server", Duration::from_secs(30), || TcpStream::connect(peer).is_ok());
+    let (_other, peer) = Serving::on_loopback(&bela);
     write_peers(&anka, &[peer]);
     let (code, said) = anka.once();
     assert_eq!(code, 0, "{said}");
     assert_eq!(outside(&fleet, &server), 0);
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A peer that says that it fetches everything, and answers requests for objects as a test wants.
@@ -282,12 +243,7 @@ fn a_peer_is_served_objects_and_nothing_else() {
     let server = Server::start(fleet.path());
     let bela = host("bela", &fleet, &server, "2s");
     assert_eq!(bela.once().0, 0);
-    let port = free_port();
-    let toml = bela.text("etc/afield/agent.toml");
-    fs::write(bela.config(), format!("{toml}port = {port}\n")).unwrap();
-    let _serving = Serving::start(&bela);
-    let peer: SocketAddr = ([127, 0, 0, 1], port).into();
-    wait_for("the server", Duration::from_secs(30), || TcpStream::connect(peer).is_ok());
+    let (_serving, peer) = Serving::on_loopback(&bela);
     let ask = |request: &str| {
         let mut stream = TcpStream::connect(peer).unwrap();
         stream.write_all(request.as_bytes()).unwrap();

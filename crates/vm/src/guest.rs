@@ -16,7 +16,7 @@ use crate::image::{self, Image};
 use crate::machine::{BOOT, Machine, text};
 use crate::monitor::Monitor;
 use crate::shell::Shell;
-use crate::{boot_files, firmware, programs};
+use crate::{boot_files, firmware, lean, programs};
 
 /// sshd of the guest, on the world's loopback.
 const SSH_PORT: u16 = 2222;
@@ -45,12 +45,14 @@ pub struct Options {
     pub qemu: Vec<String>,
     /// Real firmware starts this from the disk's first partition; none: qemu starts the kernel.
     pub loader: Option<Loader>,
+    /// What few scenarios need is left out, as always with a boot loader; see [`lean`].
+    pub lean: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let (kernel, qemu) = (String::new(), Vec::new());
-        Self { memory: 768, cores: 2, kernel, qemu, loader: None }
+        Self { memory: 768, cores: 2, kernel, qemu, loader: None, lean: false }
     }
 }
 
@@ -86,6 +88,7 @@ impl Guest {
         let folder = tempfile::Builder::new().prefix("afield-vm-").tempdir().unwrap();
         let disk = match options.loader {
             Some(loader) => firmware::disk(&image, loader),
+            None if options.lean => lean::disk(&image),
             None => image.derived("disk.raw", boot_files::make_disk),
         };
         let programs = folder.path().join("programs.raw");

@@ -1,14 +1,17 @@
-//! What of Debian no scenario with a boot loader needs, left out of its disk: such a scenario boots again and again, and an
-//! emulated processor takes a second for every four programs that are started.
+//! What of Debian no scenario needs that boots again and again, left out of its disk: an emulated processor takes a second
+//! for every four programs that are started.
 //!
 //! What an update and its proof touch stays as Debian has it: udev, journal, network, dbus, logind, targets.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::image::run;
+use afield_core::ids::ObjectId;
+
+use crate::boot_files;
+use crate::image::{Image, run};
 
 /// Below /etc/systemd.
 const MASKED: &[&str] = &[
@@ -62,6 +65,15 @@ ExecStart=-udevadm trigger --type=devices --action=add --subsystem-match=block -
 /// Names what is left out.
 pub fn recipe() -> String {
     format!("{MASKED:?}{NOT_WANTED:?}{DEVICES}")
+}
+
+/// A disk that is one file system, without it.
+pub fn disk(image: &Image) -> PathBuf {
+    let recipe = ObjectId::of(recipe().as_bytes()).hex();
+    image.derived(&format!("lean-{}.raw", &recipe[..16]), |image, to| {
+        boot_files::make_disk(image, to);
+        make(to, 0);
+    })
 }
 
 /// Leaves it out of the file system that begins at this byte of a disk.

@@ -116,6 +116,11 @@ impl Lan {
         }
     }
 
+    /// Takes one object from whoever has it, without a word to the others; false if nobody has.
+    pub fn ask(&self, folder: &Path, object: &ObjectRef) -> bool {
+        self.take(folder, &[object]).is_empty()
+    }
+
     /// Which of these this host fetches, as it now says.
     fn settle<'a>(&self, folder: &Path, free: Vec<&'a ObjectRef>) -> Vec<&'a ObjectRef> {
         if free.is_empty() {

@@ -1,6 +1,8 @@
 //! A fleet, a server that can lie, and one host.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part")]
 
+pub mod site;
+
 use afield_core::host_data::{Access, HostData};
 use afield_core::ids::ReleaseId;
 use afield_core::release::Delivery;

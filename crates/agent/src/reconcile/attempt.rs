@@ -86,7 +86,7 @@ impl Run<'_> {
     pub(super) fn listen(&mut self) {
         let boot = reboot::boot_id(&self.host.config);
         let same = self.state.deaf.as_ref() == Some(&boot);
-        if self.state.deaf.is_some() && !(same && !reach::look(self.host).any()) {
+        if self.state.deaf.is_some() && (!same || reach::look(self.host).any()) {
             self.state.deaf = None;
         }
     }

@@ -25,7 +25,7 @@ pub fn run(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<bool> {
     loop {
         let state = Store::peek(&host.config.state_dir())?;
         if !on_trial(&host.config, &state) {
-            return Ok(!failed(&state));
+            return Ok(!failed(&host.config, &state));
         }
         match reconcile::once(host, say) {
             Err(e) if !matches!(e.downcast_ref(), Some(StateError::Locked)) => return Err(e),
@@ -47,9 +47,11 @@ fn on_trial(config: &Config, state: &State) -> bool {
     }
 }
 
-/// It was judged, and the way back needs a restart.
-fn failed(state: &State) -> bool {
-    state.attempt.as_ref().is_some_and(|attempt| attempt.failure.is_some())
+/// It was judged, and the way back needs a restart. In the boot after it the last good one runs, though the way back is not
+/// written down as ended yet.
+fn failed(config: &Config, state: &State) -> bool {
+    let back = state.attempt.as_ref().filter(|attempt| attempt.failure.is_some());
+    back.is_some_and(|attempt| contract::booted(config) != attempt.to.system)
 }
 
 /// Writes down that a boot is to prove something.

@@ -27,18 +27,19 @@ pub fn on_trial(host: &Host, nix: &Nix, state: &State, system: &StorePath) -> an
     fault::point("promote:profile-set");
     write_entries(host, system)?;
     fault::point("promote:entries-written");
-    if safe.is_none() || contract::booted(&host.config).is_none() {
+    let Some(safe) = safe.filter(|_| contract::booted(&host.config).is_some()) else {
         // Without anything to fall back to, tries would only run out.
         return loader.bless(system);
-    }
+    };
     // What was never booted keeps its own tries, behind those of the newer one.
-    if let Some(good) = good.filter(|good| fallback.is_some() && *good != system) {
+    let unbooted = good.filter(|good| fallback.is_some() && *good != system);
+    if let Some(good) = unbooted {
         loader.count(good)?;
     }
     if loader.counts() {
         boot_check::arm(host)?;
     }
-    loader.arm(system)?;
+    loader.arm(system, unbooted.unwrap_or(safe))?;
     fault::point("promote:armed");
     Ok(())
 }

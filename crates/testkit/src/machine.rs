@@ -50,8 +50,9 @@ fn load(host: &Host) -> String {
     // Entries without tries left come last; else the newest is first.
     files.sort_by_key(|file| (left(file) == Some(0), std::cmp::Reverse(generation(file))));
     let conf = host.text("boot/loader/loader.conf");
-    let default = conf.lines().find_map(|line| line.strip_prefix("default "));
-    let wanted = default.and_then(|pattern| files.iter().find(|file| fits(pattern, file)));
+    let default = conf.lines().find_map(|line| line.strip_prefix("default ")).map(str::to_owned);
+    let wanted = variable(host).into_iter().chain(default);
+    let wanted = wanted.flat_map(|pattern| files.iter().find(|file| fits(&pattern, file))).next();
     let file = wanted.or(files.first()).expect("there is no boot entry").clone();
     let text = fs::read_to_string(entries.join(&file)).unwrap();
     count(&entries, &file);
@@ -59,9 +60,33 @@ fn load(host: &Host) -> String {
     init.and_then(|init| init.strip_suffix("/init")).unwrap().to_owned()
 }
 
+/// systemd-boot's variables; UEFI keeps four bytes of attributes before the value.
+const VARIABLES: &str = "sys/firmware/efi/efivars";
+const VENDOR: &str = "4a67b082-0a4c-41cf-b6c7-440b29bb8c4f";
+
+/// Makes it a machine whose firmware keeps variables.
+pub fn keep_variables(host: &Host) {
+    let name: Vec<u8> = "systemd-boot 252\0".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let folder = host.path(VARIABLES);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(format!("LoaderInfo-{VENDOR}")), [&[6, 0, 0, 0], &name[..]].concat())
+        .unwrap();
+}
+
+/// What the variable names, before `loader.conf` is asked.
+pub fn variable(host: &Host) -> Option<String> {
+    let file = host.path(VARIABLES).join(format!("LoaderEntryDefault-{VENDOR}"));
+    let bytes = fs::read(file).ok()?;
+    assert_eq!(bytes[..4], [7, 0, 0, 0], "it would not be kept");
+    let units = bytes[4..].as_chunks().0.iter().map(|two| u16::from_le_bytes(*two));
+    let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+    Some(String::from_utf16(&units).unwrap())
+}
+
+/// Somebody else's entry is newer than all.
 fn generation(file: &str) -> u64 {
     let digits: String = file.chars().skip_while(|c| !c.is_ascii_digit()).collect();
-    digits.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+    digits.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap_or(u64::MAX)
 }
 
 /// Tries left, in `NAME+LEFT-DONE.conf`.

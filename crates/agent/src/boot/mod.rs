@@ -17,6 +17,7 @@ use crate::config::Config;
 mod grub;
 mod room;
 mod systemd_boot;
+mod variable;
 
 /// How a machine is started.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ impl Loader {
     /// Before entries are rewritten: the last system that was booted stays what is started.
     pub fn hold(&self, good: Option<&StorePath>) -> anyhow::Result<()> {
         match (self, good) {
-            (Self::SystemdBoot(entries), _) => entries.forget_trials(),
+            (Self::SystemdBoot(entries), good) => entries.hold(good),
             (Self::Grub(grub), Some(good)) => grub.hold(good),
             _ => Ok(()),
         }
@@ -61,10 +62,10 @@ impl Loader {
         }
     }
 
-    /// Gives a system its tries.
-    pub fn arm(&self, system: &StorePath) -> anyhow::Result<()> {
+    /// Gives a system its tries; `next` is what the machine starts after them.
+    pub fn arm(&self, system: &StorePath, next: &StorePath) -> anyhow::Result<()> {
         match self {
-            Self::SystemdBoot(entries) => entries.arm(system),
+            Self::SystemdBoot(entries) => entries.arm(system, next),
             Self::Grub(grub) => grub.arm(system),
             Self::Unknown => Ok(()),
         }

@@ -1,8 +1,10 @@
 //! systemd-boot: an entry `NAME+3.conf` has three tries. The loader renames it to `NAME+2-1.conf` when it
 //! starts it, down to `NAME+0-3.conf`; one without a number is good.
 //!
-//! `default` in `loader.conf` names a new entry only as long as it has tries left (`NAME+[1-9]*.conf`). After
-//! that the pattern fits nothing, and the loader takes the newest entry that is not used up: the last good one.
+//! What is named to be started is a new entry only as long as it has tries left (`NAME+[1-9]*.conf`). After that the
+//! pattern fits nothing. Where the firmware keeps variables, it stands in one, which holds the last good entry while
+//! others are written, and `default` in `loader.conf` names what is started after it. Elsewhere it stands in
+//! `loader.conf` itself, and after it the loader takes the newest entry that is not used up.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +13,9 @@ use afield_core::ids::StorePath;
 use afield_store::files;
 use anyhow::Context as _;
 
+use super::variable::Variable;
 use crate::config::Config;
+use crate::journal::{self, Level};
 
 /// A boot is tried this often.
 const TRIES: u32 = 3;
@@ -22,6 +26,7 @@ const MAX_FILE: u64 = 64 * 1024;
 #[derive(Debug)]
 pub struct Entries {
     partition: PathBuf,
+    variable: Option<Variable>,
 }
 
 struct Entry {
@@ -40,7 +45,7 @@ impl Entries {
         let places = config.esp.clone().into_iter().chain(usual);
         let mut partitions = places.map(|place| config.inside(&place));
         let partition = partitions.find(|p| p.join("loader/entries").is_dir())?;
-        Some(Self { partition })
+        Some(Self { partition, variable: Variable::find(config) })
     }
 
     pub fn partition(&self) -> &Path {
@@ -99,8 +104,28 @@ impl Entries {
         Ok(())
     }
 
+    /// The variable, while it decides what is started.
+    fn deciding(&self) -> Option<&Variable> {
+        self.variable.as_ref().filter(|variable| variable.is_there())
+    }
+
+    /// While entries are written, the last good one is what starts: the contract knows of no trial.
+    pub fn hold(&self, good: Option<&StorePath>) -> anyhow::Result<()> {
+        let good = good.map(|good| self.of(good)).transpose()?.flatten();
+        if let (Some(variable), Some(good)) = (&self.variable, good) {
+            let held = variable.set(&format!("{}.conf", good.name));
+            if variable.is_there() {
+                held?;
+            } else if let Err(e) = held {
+                // It goes without, as on a firmware that keeps nothing.
+                journal::say(Level::Notice, &format!("{e:#}"));
+            }
+        }
+        self.forget_trials()
+    }
+
     /// Entries with tries would stay beside those that the contract writes anew without.
-    pub fn forget_trials(&self) -> anyhow::Result<()> {
+    fn forget_trials(&self) -> anyhow::Result<()> {
         for entry in self.all()?.into_iter().filter(|entry| entry.tries.is_some()) {
             self.rename(&entry, None)?;
         }
@@ -116,19 +141,38 @@ impl Entries {
         Ok(entry.name)
     }
 
-    pub fn arm(&self, system: &StorePath) -> anyhow::Result<()> {
+    /// `next` is what starts when the tries are used up.
+    pub fn arm(&self, system: &StorePath, next: &StorePath) -> anyhow::Result<()> {
         let name = self.count(system)?;
-        self.set_default(&format!("{name}+[1-9]*.conf"))
+        let trial = format!("{name}+[1-9]*.conf");
+        let (Some(variable), Some(next)) = (self.deciding(), self.of(next)?) else {
+            return self.set_default(&trial);
+        };
+        self.set_default(&match next.tries {
+            None => format!("{}.conf", next.name),
+            Some(_) => format!("{}+[1-9]*.conf", next.name),
+        })?;
+        variable.set(&trial)
     }
 
     pub fn bless(&self, system: &StorePath) -> anyhow::Result<()> {
         let Some(entry) = self.of(system)? else {
             anyhow::bail!("no boot entry starts {system}, which was started");
         };
+        // Named first where something else would start as soon as the variable's pattern fits no more.
+        let default = format!("{}.conf", entry.name);
+        if self.deciding().is_some() {
+            self.set_default(&default)?;
+        }
         if entry.tries.is_some() {
             self.rename(&entry, None)?;
         }
-        self.set_default(&format!("{}.conf", entry.name))
+        self.set_default(&default)?;
+        self.release()
+    }
+
+    fn release(&self) -> anyhow::Result<()> {
+        self.deciding().map_or(Ok(()), Variable::remove)
     }
 
     /// Every entry that is still on trial is used up. Then the newest good one is what starts, and naming it
@@ -140,12 +184,14 @@ impl Entries {
             }
         }
         let Some(entry) = self.of(good)? else {
+            self.release()?;
             return Ok(false);
         };
         if entry.tries.is_some() {
             self.rename(&entry, None)?;
         }
         self.set_default(&format!("{}.conf", entry.name))?;
+        self.release()?;
         Ok(true)
     }
 

@@ -59,7 +59,6 @@ const NO_AGENT: Trouble = Trouble {
 };
 
 #[test]
-#[ignore = "slow: four boots and three tries"]
 fn systemd_boot_leaves_a_system_that_panics_and_keeps_a_good_one() {
     let mut host = Host::with(Loader::SystemdBoot);
     host.leaves(&PANICS);
@@ -71,7 +70,6 @@ fn systemd_boot_leaves_a_system_that_panics_and_keeps_a_good_one() {
 }
 
 #[test]
-#[ignore = "slow: four boots"]
 fn grub_leaves_a_system_that_panics_and_keeps_a_good_one() {
     let mut host = Host::with(Loader::Grub);
     host.leaves(&PANICS);
@@ -123,6 +121,10 @@ impl Host {
         bed.reported_within("release 1", BOOTS, is_one);
         // As if it had been booted with it. Every scenario comes back to it by a boot.
         bed.machine.exec(&format!("ln -s {good} /run/booted-system"));
+        if loader == Loader::SystemdBoot {
+            // Somebody else's, which the loader sorts before all others.
+            bed.machine.exec("cp /boot/loader/entries/debian.conf /boot/loader/entries/zz-other.conf");
+        }
         println!("{loader:?}: ready after {:?}", began.elapsed());
         Self { bed, loader, good }
     }
@@ -162,16 +164,12 @@ impl Host {
         let quarantined = said.lines().any(|line| line.starts_with("failed here") && line.ends_with(&format!(" {release}")));
         assert!(quarantined, "{said}");
         let entries = self.entries();
-        assert!(!entries.iter().any(|entry| entry.contains("+3") || entry.contains("next_entry")), "{entries:?}");
+        assert!(!entries.iter().any(|entry| ["+3", "next_entry", "LoaderEntryDefault"].iter().any(|left| entry.contains(left))), "{entries:?}");
         println!("{:?}: {} is left after {took:?}, {system}: {}; {entries:?}\n{said}", self.loader, trouble.text, told[0]);
     }
 
     fn keeps(&mut self, text: &str) {
         let began = Instant::now();
-        if self.loader == Loader::SystemdBoot {
-            // This one would be first, if the loader did not understand what the agent names in `default`.
-            self.bed.machine.exec("cp /boot/loader/entries/debian.conf /boot/loader/entries/zz-other.conf");
-        }
         let (_, system) = offer(&mut self.bed, text, "afield.trouble=no", "");
         self.good = system;
         self.is_good();
@@ -186,7 +184,7 @@ impl Host {
     /// What the boot loader has.
     fn entries(&self) -> Vec<String> {
         let script = match self.loader {
-            Loader::SystemdBoot => "ls /boot/loader/entries; cat /boot/loader/loader.conf",
+            Loader::SystemdBoot => "ls /boot/loader/entries; cat /boot/loader/loader.conf; ls /sys/firmware/efi/efivars | grep Default || true",
             Loader::Grub => "grep -a = /boot/grub/grubenv",
         };
         self.bed.machine.exec(script).lines().map(str::to_owned).collect()

@@ -122,11 +122,15 @@ pub fn start(host: &Host, attempt: &Attempt, system: &StorePath) -> anyhow::Resu
     command.arg("activate").arg(&folder).stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = command.spawn().context("the activation cannot be started")?;
     fault::point("activate:started");
-    child.wait()?;
+    let status = child.wait()?;
     fault::point("activate:ended");
     // One that an earlier run started may hold the lock, and stand for this one.
     wait(host)?;
-    Ok(ended(host, attempt).is_some())
+    let ended = ended(host, attempt).is_some();
+    if !ended && !status.success() && folder.join("job.json").exists() {
+        bail!("the activation cannot be started: {status}");
+    }
+    Ok(ended)
 }
 
 /// With systemd, as a unit of its own: a switch that restarts the agent's unit leaves it alone.
@@ -168,6 +172,8 @@ pub fn detached_main(folder: &Path) -> anyhow::Result<()> {
     }
     let job = files::read_limited(&folder.join("job.json"), MAX_FILE)?;
     let job: Job = serde_json::from_slice(&job).context("the activation's job cannot be read")?;
+    // That it is gone says that the activation began.
+    files::remove_if_there(&folder.join("job.json"))?;
     files::remove_if_there(&folder.join("result.json"))?;
     let (ok, how) = match run(folder, &job) {
         Ok(()) => (true, "the activation ended with status 0".to_owned()),

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::contract;
 use crate::host::Host;
 use crate::observe;
+use crate::reboot;
 use crate::reconcile;
 use crate::state::{State, StateError, Store};
 
@@ -47,11 +48,13 @@ fn on_trial(config: &Config, state: &State) -> bool {
     }
 }
 
-/// It was judged, and the way back needs a restart. In the boot after it the last good one runs, though the way back is not
-/// written down as ended yet.
+/// What was started is not well, whoever found that, and whatever became of the way back. In the boot after it the last good
+/// one runs, though the way back is not written down as ended yet.
 fn failed(config: &Config, state: &State) -> bool {
+    let booted = contract::booted(config);
     let back = state.attempt.as_ref().filter(|attempt| attempt.failure.is_some());
-    back.is_some_and(|attempt| contract::booted(config) != attempt.to.system)
+    let to_leave = back.is_some_and(|attempt| booted.is_some() && booted != attempt.to.system);
+    to_leave || state.bad_boot.as_ref() == Some(&reboot::boot_id(config))
 }
 
 /// Writes down that a boot is to prove something.

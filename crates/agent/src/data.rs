@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::host::{self, Host};
 use crate::tree::Tree;
-use crate::{access, secrets};
+use crate::{access, secrets, trouble};
 
 /// Host data that was kept when it was verified.
 pub fn kept(host: &Host, id: &ObjectId) -> anyhow::Result<HostData> {
@@ -37,14 +37,15 @@ pub fn apply(host: &Host, data: &HostData, now: Timestamp) -> anyhow::Result<()>
         true => access::apply(host, data, now),
         false => Ok(()),
     };
-    let failed: Vec<String> = [access, in_memory(host, data)]
-        .into_iter()
-        .filter_map(|part| part.err().map(|e| format!("{e:#}")))
-        .collect();
-    if !failed.is_empty() {
-        bail!("the host data cannot be applied: {}", failed.join("; "));
+    let failed: Vec<anyhow::Error> =
+        [access, in_memory(host, data)].into_iter().filter_map(Result::err).collect();
+    let told: Vec<String> = failed.iter().map(|e| format!("{e:#}")).collect();
+    let told = format!("the host data cannot be applied: {}", told.join("; "));
+    match failed.iter().all(trouble::is_own) {
+        _ if failed.is_empty() => Ok(()),
+        true => Err(trouble::Own(told).into()),
+        false => bail!(told),
     }
-    Ok(())
 }
 
 /// The parts that are gone after a restart of the machine.

@@ -41,6 +41,7 @@ pub mod stick;
 pub mod streams;
 pub mod through_relay;
 pub mod tree;
+pub mod trouble;
 pub mod tunnel;
 pub mod unit_files;
 pub mod units;

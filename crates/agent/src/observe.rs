@@ -145,6 +145,7 @@ pub fn observe(
         good_lost,
         attempt: state.attempt.clone(),
         activation,
+        stuck: state.stuck.clone(),
         quarantined: state.quarantined.clone(),
         free: free(&host.config),
         allowance: purse::of(host, budget, host.now(state).time),

@@ -12,7 +12,7 @@ use crate::observe::{Observed, current_system, forget_documents, observe};
 use crate::refusal::Refusal;
 use crate::state::{State, Store};
 use crate::verify::{Verified, fetch_assignments, verify_first};
-use crate::{activate, data, journal, lan, repair, roots, unit_files};
+use crate::{activate, data, journal, lan, repair, roots, trouble, unit_files};
 
 mod attempt;
 mod bring;
@@ -235,6 +235,8 @@ impl<'a> Run<'a> {
             journal::step(&step, self.state.release_seen);
             // What only brings things here fails nobody's attempt.
             let brings = matches!(step, Step::Fetch { .. });
+            let begins =
+                matches!(step, Step::Begin { .. } | Step::Activate { .. } | Step::Await { .. });
             match self.step(step, verified) {
                 Ok(Next::Step) => {}
                 Ok(Next::Plan) => return Ok(true),
@@ -249,18 +251,22 @@ impl<'a> Run<'a> {
                         self.refuse(&refusal);
                         return Ok(false);
                     }
-                    Err(other) => return self.failed(&other),
+                    Err(other) => return self.failed(&other, begins || trouble::is_own(&other)),
                 },
             }
         }
         Ok(false)
     }
 
-    /// A step failed for a reason of this host's own. In an attempt that means to go back.
-    fn failed(&mut self, error: &anyhow::Error) -> anyhow::Result<bool> {
+    /// A step failed. On the way to a release that means to go back, unless it is the host's `own` trouble.
+    fn failed(&mut self, error: &anyhow::Error, own: bool) -> anyhow::Result<bool> {
         let why = format!("{error:#}");
         (self.say)(&why);
         match &self.state.attempt {
+            // On trial in its own boot nothing else can be done than to judge it.
+            Some(a) if a.direction == Direction::Forward && own && a.boot.is_none() => {
+                self.leave_open(&why)
+            }
             Some(attempt) if attempt.direction == Direction::Forward => {
                 let log = activate::log(self.host);
                 self.roll_back(why, log, false)
@@ -311,7 +317,7 @@ impl<'a> Run<'a> {
                 self.roll_back(why, log, false)?;
                 return Ok(Next::Plan);
             }
-            Step::Watch => self.watch(),
+            Step::Watch => self.watch()?,
         }
         Ok(Next::Step)
     }

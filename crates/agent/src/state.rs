@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use afield_core::ids::ReleaseId;
-use afield_core::plan::{Attempt, Fallback, Generation};
+use afield_core::plan::{Attempt, Fallback, Generation, Stuck};
 use afield_core::report::Report;
 use afield_core::signed::Envelope;
 use afield_store::trust::{KeySet, Seen};
@@ -44,6 +44,12 @@ pub struct State {
     pub fallback: Option<Fallback>,
     /// What is under way.
     pub attempt: Option<Attempt>,
+    /// The last attempt to go back did not help.
+    #[serde(default)]
+    pub stuck: Option<Stuck>,
+    /// The boot whose system was found bad: nothing makes it a good one again.
+    #[serde(default)]
+    pub bad_boot: Option<String>,
     /// Releases that failed here.
     pub quarantined: BTreeSet<ReleaseId>,
     /// Releases that were taken back while nothing could be reached, and nothing without them either; how often.
@@ -71,6 +77,8 @@ impl Default for State {
             good: Generation::default(),
             fallback: None,
             attempt: None,
+            stuck: None,
+            bad_boot: None,
             quarantined: BTreeSet::new(),
             cut_off: BTreeMap::new(),
             deaf: None,

@@ -7,7 +7,7 @@ use afield_core::budget::{Allowance, Budget};
 use afield_core::ids::{ObjectId, ReleaseId, StorePath};
 use afield_core::plan::{
     Activation, Attempt, Before, Boot, Direction, Facts, Failure, Generation, Lack, MAX_ATTEMPTS,
-    Missing, Step, Target, Trial, plan,
+    Missing, Step, Stuck, Target, Trial, plan,
 };
 use afield_core::release::ObjectRef;
 use afield_core::window::Opening;
@@ -39,6 +39,7 @@ fn base() -> Facts {
         good_lost: false,
         attempt: None,
         activation: Activation::None,
+        stuck: None,
         quarantined: BTreeSet::new(),
         unheard: false,
         deaf: false,
@@ -172,6 +173,45 @@ fn a_host_that_drifted() {
         f.current = Some(system(7));
     });
     check("nothing is put back before the first release", &before_the_first, "watch");
+}
+
+#[test]
+fn going_back_that_does_not_help_is_tried_more_and_more_seldom() {
+    let stuck = |times: u32, at_second: i64, change: fn(&mut Facts)| {
+        with(|f| {
+            let (release, why, log) = (ReleaseId(1), String::new(), vec![]);
+            let failure = Failure { release, why, log, cut_off: false };
+            f.stuck = Some(Stuck { times, at: at(at_second), failure });
+            f.current = Some(system(7));
+            f.now = at(100_000);
+            change(f);
+        })
+    };
+    let back = "Back 1, activate system-1, prove, commit";
+    check("once", &stuck(1, 100_000, |_| ()), back);
+    check("twice", &stuck(2, 99_000, |_| ()), "watch");
+    check("twice, an hour ago", &stuck(2, 96_400, |_| ()), back);
+    check("again and again", &stuck(9, 96_400, |_| ()), "watch");
+    check("again and again, a day ago", &stuck(9, 13_600, |_| ()), back);
+    check("the clock was ahead then", &stuck(9, 900_000, |_| ()), back);
+    let data = stuck(9, 99_000, |f| {
+        f.current = Some(system(1));
+        f.data = None;
+    });
+    check("host data takes nothing down", &data, "Back 1, data 1, prove, commit");
+    let away = stuck(9, 99_000, |f| {
+        f.target = Some(Target { missing: missing(500), ..target(2) });
+    });
+    check("a newer release is fetched", &away, "fetch 60");
+    let newer = stuck(9, 99_000, |f| f.target = Some(target(2)));
+    check(
+        "a newer release is tried at once",
+        &newer,
+        &steps(&with(|f| {
+            f.current = Some(system(7));
+            f.target = Some(target(2));
+        })),
+    );
 }
 
 #[test]

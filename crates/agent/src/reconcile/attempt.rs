@@ -1,11 +1,11 @@
 //! Steps 8 to 10: an attempt is activated, proved, and recorded as the last good generation or taken back.
 
 use afield_core::ids::StorePath;
-use afield_core::plan::{Attempt, Before, Boot, Direction, Failure, MAX_ATTEMPTS};
+use afield_core::plan::{Attempt, Before, Boot, Direction, Failure, MAX_ATTEMPTS, Stuck};
 use afield_core::report::Event;
 
 use super::{Next, Run};
-use crate::{activate, boot_check, observe, prove, reach, reboot, roots, unit_files};
+use crate::{activate, boot_check, contract, observe, prove, reach, reboot, roots, unit_files};
 
 impl Run<'_> {
     pub(super) fn activate(&mut self, system: &StorePath) -> anyhow::Result<Next> {
@@ -18,8 +18,17 @@ impl Run<'_> {
         self.store.save(&self.state, "activate")?;
         (self.say)(&format!("activating {system}"));
         // One that ended without a result was cut off: the plan says how often that is tried.
-        let ended = activate::start(self.host, &attempt, system)?;
-        Ok(if ended { Next::Step } else { Next::Plan })
+        match activate::start(self.host, &attempt, system) {
+            Ok(true) => Ok(Next::Step),
+            Ok(false) => Ok(Next::Plan),
+            Err(e) => {
+                // It did not even begin.
+                if let Some(attempt) = &mut self.state.attempt {
+                    attempt.activations -= 1;
+                }
+                Err(e)
+            }
+        }
     }
 
     /// Step 9. Evidence, not an exit status: see [`prove::look`].
@@ -36,10 +45,13 @@ impl Run<'_> {
         };
         (self.say)(&why);
         match attempt.direction {
-            Direction::Forward => self.roll_back(why, proof.log, proof.cut_off)?,
-            Direction::Back => self.stuck(why, proof.log)?,
-        };
-        Ok(Next::Plan)
+            Direction::Forward => {
+                self.roll_back(why, proof.log, proof.cut_off)?;
+                Ok(Next::Plan)
+            }
+            // The same once more, at once, would not help either.
+            Direction::Back => self.stuck(why, proof.log).map(|_| Next::Stop),
+        }
     }
 
     /// Step 10: the attempt is the last good generation now.
@@ -51,6 +63,7 @@ impl Run<'_> {
         if booted || attempt.direction == Direction::Back {
             boot_check::disarm(self.host)?;
         }
+        self.state.stuck = None;
         let last = std::mem::replace(&mut self.state.good, attempt.to);
         let good = self.state.good.release;
         self.state.cut_off.retain(|release, _| Some(*release) > good);
@@ -128,6 +141,11 @@ impl Run<'_> {
             self.store.save(&self.state, "stuck")?;
             return Ok(false);
         }
+        let (config, boot) = (&self.host.config, reboot::boot_id(&self.host.config));
+        let failed = self.state.attempt.as_ref().and_then(|a| a.to.system.as_ref());
+        if self.happened() == Boot::Happened && contract::booted(config).as_ref() == failed {
+            self.state.bad_boot = Some(boot);
+        }
         let failed = self.state.attempt.take();
         let promoting = failed.is_some_and(|a| a.promoting || a.boot.is_some());
         let to = self.state.good.clone();
@@ -148,8 +166,26 @@ impl Run<'_> {
             ),
             None => (self.state.good.release.unwrap_or_default(), why, log),
         };
+        let times = self.state.stuck.as_ref().map_or(1, |stuck| stuck.times.saturating_add(1));
+        let (at, cut_off) = (self.now, false);
+        let failure = Failure { release: from, why: why.clone(), log: log.clone(), cut_off };
+        self.state.stuck = Some(Stuck { times, at, failure });
         self.record(Event::Stuck { from, why, log })?;
         self.store.save(&self.state, "stuck")?;
+        Ok(false)
+    }
+
+    /// A trouble of the host's own says nothing about the release that is on its way: what was not switched to is begun anew
+    /// by a later run, what was is gone on with.
+    pub(super) fn leave_open(&mut self, why: &str) -> anyhow::Result<bool> {
+        let attempt = self.state.attempt.as_ref();
+        let to = attempt.and_then(|a| a.to.release).unwrap_or_default();
+        if attempt.is_some_and(|a| a.activations == 0 && !a.promoting) {
+            self.state.attempt = None;
+        }
+        self.notes.push(format!("release {to} is tried again by the next run: {why}"));
+        self.event = Some(Event::Updating { to, done: 0, total: 0 });
+        self.store.save(&self.state, "left-open")?;
         Ok(false)
     }
 }

@@ -47,7 +47,7 @@ impl Run<'_> {
         promote::on_trial(self.host, &self.nix, &self.state, system)
     }
 
-    fn happened(&self) -> Boot {
+    pub(super) fn happened(&self) -> Boot {
         crate::observe::boot(&self.host.config, &self.state)
     }
 

@@ -1,17 +1,19 @@
 //! Step 11: what the run came to, for the person at the screen and for the hub.
 
+use afield_core::plan::Failure;
 use afield_core::report::Event;
 use jiff::Timestamp;
 
 use super::{Outcome, Run};
 use crate::host::Host;
+use crate::observe::current_system;
 use crate::state::{State, Store};
 use crate::{checks, data, reboot, report};
 
 impl Run<'_> {
-    pub(super) fn watch(&mut self) {
+    pub(super) fn watch(&mut self) -> anyhow::Result<()> {
         if matches!(self.event, Some(Event::RolledBack { .. } | Event::Stuck { .. })) {
-            return;
+            return Ok(());
         }
         let data = self.state.good.data.and_then(|id| data::kept(self.host, &id).ok());
         let checks = data.map(|d| d.checks).unwrap_or_default();
@@ -20,6 +22,16 @@ impl Run<'_> {
         }
         if self.checks.iter().any(|c| !c.passed) {
             self.event = Some(Event::Unhealthy);
+        }
+        let there = current_system(&self.host.config, &self.state) == self.state.good.system;
+        match self.state.stuck.take() {
+            // It rests, and still needs a person.
+            Some(stuck) if !there => {
+                let Failure { release: from, why, log, .. } = stuck.failure.clone();
+                self.state.stuck = Some(stuck);
+                self.record(Event::Stuck { from, why, log })
+            }
+            _ => Ok(()),
         }
     }
 
@@ -35,7 +47,7 @@ impl Run<'_> {
     pub(super) fn report(mut self) -> anyhow::Result<Outcome> {
         // A run that ended before its checks, as in a transfer that was cut, looks now.
         if self.checks.is_empty() && self.state.attempt.is_none() {
-            self.watch();
+            self.watch()?;
         }
         let event = self.event.clone().unwrap_or(Event::Healthy);
         let told = matches!(event, Event::RolledBack { .. } | Event::Stuck { .. });

@@ -4,8 +4,8 @@ use crate::budget::told;
 use crate::delivery::room;
 
 use super::{
-    Activation, Attempt, Boot, Direction, Facts, Generation, MAX_ATTEMPTS, Plan, Step, Target,
-    Trial,
+    Activation, Attempt, Boot, Direction, Facts, Generation, MAX_ATTEMPTS, Plan, Step, Stuck,
+    Target, Trial,
 };
 
 /// The decision.
@@ -46,7 +46,7 @@ fn settled(facts: &Facts) -> Plan {
     }
     // What runs is mended first: the rest of the new release may be days away.
     let away = !target.missing.is_empty() && facts.good.release.is_some();
-    if away && drifted(facts) {
+    if away && drifted(facts) && resting(facts).is_none() {
         return keep(facts, format!("release {release} is still to be fetched"));
     }
     advance(facts, target)
@@ -71,11 +71,24 @@ fn drifted(facts: &Facts) -> bool {
     !changes(facts, &facts.good).is_empty() || facts.default != facts.good.system
 }
 
+/// Going back did not help, and is not tried again yet.
+fn resting(facts: &Facts) -> Option<&Stuck> {
+    // Host data takes nothing down.
+    let switches = facts.current != facts.good.system;
+    facts.stuck.as_ref().filter(|stuck| switches && stuck.rests(facts.now))
+}
+
 /// Keeps the last good generation: puts back what drifted from it, or only watches.
 fn keep(facts: &Facts, why: String) -> Plan {
     // What was there before the first release is not Afield's to put back.
     let never_touched = facts.good.release.is_none() && facts.quarantined.is_empty();
     if never_touched || !drifted(facts) {
+        return Plan { why, steps: vec![Step::Watch] };
+    }
+    if let Some(stuck) = resting(facts) {
+        let (n, until) = (stuck.times, stuck.rests_until());
+        let why =
+            format!("{why}; going back did not help {n} times, and is tried again at {until}");
         return Plan { why, steps: vec![Step::Watch] };
     }
     let mut steps = vec![Step::Begin { to: facts.good.clone(), direction: Direction::Back }];

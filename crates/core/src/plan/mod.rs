@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::budget::{Allowance, Wait};
@@ -118,6 +118,34 @@ pub struct Failure {
     pub cut_off: bool,
 }
 
+/// Going back did not help. It is tried again more and more seldom: each time takes services down, and perhaps the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stuck {
+    /// How often in a row.
+    pub times: u32,
+    /// When it was tried last.
+    pub at: Timestamp,
+    /// What there was to tell.
+    pub failure: Failure,
+}
+
+impl Stuck {
+    /// Until when the host is left as it is.
+    pub fn rests_until(&self) -> Timestamp {
+        let rest = match self.times {
+            0 | 1 => 0,
+            2 => 3600,
+            _ => 24 * 3600,
+        };
+        self.at.checked_add(SignedDuration::from_secs(rest)).unwrap_or(self.at)
+    }
+
+    /// A clock that was set back does not make it longer.
+    pub fn rests(&self, now: Timestamp) -> bool {
+        self.at <= now && now < self.rests_until()
+    }
+}
+
 /// What became of the activation that was begun last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -204,6 +232,9 @@ pub struct Facts {
     pub attempt: Option<Attempt>,
     /// What became of its activation.
     pub activation: Activation,
+    /// Going back did not help.
+    #[serde(default)]
+    pub stuck: Option<Stuck>,
     /// Releases that failed here.
     pub quarantined: BTreeSet<ReleaseId>,
     /// The target was taken back while nothing could be reached, and nothing can be reached now.

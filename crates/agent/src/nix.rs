@@ -140,27 +140,36 @@ impl Nix {
 
     /// Which of these valid paths have another content on the disk than Nix registered.
     pub fn damaged(&self, paths: &[StorePath]) -> anyhow::Result<Vec<StorePath>> {
-        let well = |paths: &[StorePath]| -> anyhow::Result<bool> {
+        let verify = |paths: &[StorePath]| {
             let mut command = self.command("nix-store");
             command.arg("--verify-path").args(paths.iter().map(StorePath::as_str));
-            Ok(command
-                .output()
-                .context("nix-store cannot be run; is Nix installed?")?
-                .status
-                .success())
+            run(&mut command)
         };
         let mut damaged = Vec::new();
         for batch in paths.chunks(BATCH) {
             // One that is not there at all ends it, so each is asked for then.
-            if !well(batch)? {
-                for path in batch {
-                    if !well(std::slice::from_ref(path))? {
+            if verify(batch).is_ok() {
+                continue;
+            }
+            for path in batch {
+                match verify(std::slice::from_ref(path)) {
+                    Ok(_) => {}
+                    Err(e) if format!("{e:#}").contains("was modified") => {
                         damaged.push(path.clone());
                     }
+                    Err(_) if !self.can_be_read(path) => damaged.push(path.clone()),
+                    // Nix itself fails, and says nothing about the path; all would be fetched anew.
+                    Err(e) => return Err(e),
                 }
             }
         }
         Ok(damaged)
+    }
+
+    /// Whether the disk gives back what is in a path, right or wrong.
+    fn can_be_read(&self, path: &StorePath) -> bool {
+        let root = self.root.as_deref().unwrap_or(Path::new("/"));
+        read_all(&root.join(path.as_str().trim_start_matches('/'))).is_ok()
     }
 
     /// Replaces what is at a valid path by what a binary cache in a folder has.
@@ -235,6 +244,19 @@ pub fn profiled(config: &Config, contract: Option<Contract>) -> Option<StorePath
     match contract {
         Some(contract) => newest(contract),
         None => newest(Contract::Nixos).or_else(|| newest(Contract::SystemManager)),
+    }
+}
+
+fn read_all(path: &Path) -> io::Result<()> {
+    let kind = std::fs::symlink_metadata(path)?.file_type();
+    if kind.is_symlink() {
+        std::fs::read_link(path).map(drop)
+    } else if kind.is_dir() {
+        std::fs::read_dir(path)?.try_for_each(|entry| read_all(&entry?.path()))
+    } else if kind.is_file() {
+        io::copy(&mut std::fs::File::open(path)?, &mut io::sink()).map(drop)
+    } else {
+        Err(io::Error::other("a store has nothing like it"))
     }
 }
 

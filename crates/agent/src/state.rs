@@ -13,6 +13,7 @@ use afield_store::trust::{KeySet, Seen};
 use afield_store::{fault, files};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Format number of [`State`].
 const FORMAT: u32 = 1;
@@ -177,14 +178,20 @@ impl Store {
             Ok(state) => Ok((state, None)),
             Err(e) => {
                 let aside = self.path.with_extension("damaged");
-                if self._lock.is_some() {
-                    fs::rename(&self.path, &aside).map_err(io)?;
+                let (state, lost) = salvage(&bytes).unwrap_or_default();
+                match (&self._lock, lost.is_empty()) {
+                    (None, _) => {}
+                    (_, true) => fs::rename(&self.path, &aside).map_err(io)?,
+                    // It stays until it is replaced. On a full disk there is no copy.
+                    (_, false) => drop(fs::copy(&self.path, &aside)),
                 }
-                let note = format!(
-                    "the agent's state was damaged ({e}); it is kept in {}",
-                    aside.display()
-                );
-                Ok((State::default(), Some(note)))
+                let what = match lost.is_empty() {
+                    true => "was damaged".to_owned(),
+                    false => format!("has what this agent does not know in {}", lost.join(", ")),
+                };
+                let note =
+                    format!("the agent's state {what} ({e}); it is kept in {}", aside.display());
+                Ok((state, Some(note)))
             }
         }
     }
@@ -198,4 +205,25 @@ impl Store {
         fault::point(&format!("state:{point}:after"));
         Ok(())
     }
+}
+
+/// What can be read of a state that another agent wrote, and the names of what cannot: one that is gone back to must not
+/// forget which releases failed and what was good.
+fn salvage(bytes: &[u8]) -> Option<(State, Vec<String>)> {
+    let found: serde_json::Map<String, Value> = serde_json::from_slice(bytes).ok()?;
+    let (mut state, mut lost) = (State::default(), Vec::new());
+    for (name, mut value) in found {
+        if let (true, Value::Array(reports)) = (name == "outbox", &mut value) {
+            let all = reports.len();
+            reports.retain(|report| Report::deserialize(report).is_ok());
+            lost.extend((reports.len() < all).then(|| name.clone()));
+        }
+        let Value::Object(mut known) = serde_json::to_value(&state).ok()? else { return None };
+        known.insert(name.clone(), value);
+        match serde_json::from_value(Value::Object(known)) {
+            Ok(more) => state = more,
+            Err(_) => lost.push(name),
+        }
+    }
+    Some((state, lost))
 }

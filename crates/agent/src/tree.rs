@@ -48,14 +48,7 @@ impl Tree<'_> {
             fault::point("data:file");
         }
         fault::point("data:written");
-        if self.folder.exists() {
-            renameat_with(CWD, &new, CWD, &self.folder, RenameFlags::EXCHANGE)?;
-            fault::point("data:exchanged");
-            remove(&new)?;
-        } else {
-            fs::rename(&new, &self.folder)?;
-        }
-        files::sync_dir(above)?;
+        exchange(&new, &self.folder)?;
         fault::point("data:applied");
         Ok(())
     }
@@ -186,6 +179,20 @@ pub fn is_in_memory(folder: &Path) -> bool {
     let there = folder.ancestors().find(|folder| folder.exists());
     let kind = there.and_then(|folder| rustix::fs::statfs(folder).ok()).map(|s| s.f_type);
     kind.is_some_and(|kind| [TMPFS, RAMFS].contains(&kind))
+}
+
+/// Puts the folder `new` in the place of another, which is there at every moment if it was, and removes what was there.
+pub fn exchange(new: &Path, folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        renameat_with(CWD, new, CWD, folder, RenameFlags::EXCHANGE)?;
+        fault::point("folder:exchanged");
+        // What is removed must not be the newer one after a power cut.
+        folder.parent().map_or(Ok(()), files::sync_dir)?;
+        remove(new)?;
+    } else {
+        fs::rename(new, folder)?;
+    }
+    folder.parent().map_or(Ok(()), files::sync_dir)
 }
 
 /// Removes a folder with what is in it; that it is not there is no error.

@@ -26,6 +26,7 @@ use crate::obtain::{Halt, Run, obtain};
 use crate::refusal::Refusal;
 use crate::source::{Source, SourceError};
 use crate::state::State;
+use crate::tree;
 
 /// An assignment has at most this many bytes.
 const MAX_ASSIGNMENT: u64 = 64 * 1024;
@@ -197,11 +198,8 @@ fn sync(
         let own = host.config.fleet.clone();
         return Err(Refusal::OtherFleet { found: trusted.fleet, own });
     }
-    let accepted = host.own("metadata");
-    if accepted.exists() {
-        fs::remove_dir_all(&accepted).map_err(here)?;
-    }
-    fs::rename(&incoming, &accepted).map_err(here)?;
+    // Offline, nothing is verified without it.
+    tree::exchange(&incoming, &host.own("metadata")).map_err(here)?;
     fault::point("verify:metadata-kept");
     Ok(trusted)
 }
@@ -210,7 +208,8 @@ fn sync(
 /// say here only tells which to fetch; `trust::load` judges them after.
 fn copy_metadata(source: &Source, to: &Path, root: &[u8]) -> Result<(), Refusal> {
     let put = |name: &str, bytes: &[u8]| {
-        fs::write(to.join(name), bytes).map_err(|e| TrustError::Malformed(e.to_string()))
+        let written = files::write_atomic(&to.join(name), bytes);
+        written.map_err(|e| TrustError::Malformed(e.to_string()))
     };
     let mut version = trust::read_root(root)?.version;
     for _ in 0..trust::MAX_ROTATIONS {

@@ -58,6 +58,34 @@ fn what_a_power_cut_took_is_found_and_repaired() {
 }
 
 #[test]
+fn a_nix_that_fails_says_nothing_about_the_paths() {
+    let bed = Bed::settled();
+    damage(&bed.host);
+    bed.server.requests();
+    let path = std::env::var("PATH").unwrap();
+    let real = Command::new("which").arg("nix-store").output().unwrap().stdout;
+    let real = String::from_utf8(real).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let fake = folder.path().join("nix-store");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *--verify-path*) echo 'error: cannot connect to daemon' >&2; exit 1;; esac\n\
+         exec {real}"
+    );
+    fs::write(&fake, script.trim_end().to_owned() + " \"$@\"\n").unwrap();
+    fs::set_permissions(&fake, Permissions::from_mode(0o755)).unwrap();
+    let both = format!("{}:{path}", folder.path().display());
+    let (code, said) = bed.host.once_with(&[("PATH", &both)]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said["notes"].to_string().contains("cannot connect to daemon"), "{said}");
+    let asked = bed.server.requests();
+    assert!(asked.iter().all(|r| !r.path.starts_with("objects/")), "{asked:?}");
+    // It is looked at again when Nix answers.
+    let (_, said) = bed.host.once();
+    assert!(said["notes"].to_string().contains("is repaired"), "{said}");
+    assert!(store_is_well(&bed.host));
+}
+
+#[test]
 fn what_cannot_be_repaired_now_is_told_and_repaired_later() {
     let bed = Bed::settled();
     damage(&bed.host);

@@ -201,6 +201,23 @@ fn without_anyone_to_ask_the_host_keeps_what_it_has() {
 }
 
 #[test]
+fn metadata_is_there_at_every_moment_of_its_exchange() {
+    let mut bed = Bed::settled();
+    bed.offer("two", Contract::Honest, "config one");
+    let metadata = |host: &afield_testkit::host::Host| {
+        !host.text("var/lib/afield/metadata/timestamp.json").is_empty()
+    };
+    for point in ["verify:metadata-fetched", "folder:exchanged", "verify:metadata-kept"] {
+        let server = Server::start(bed.fleet.path());
+        let host = bed.host.copy(&server);
+        assert_eq!(host.once_with(&[("AFIELD_FAULT", point)]).0, -1, "{point} was not passed");
+        assert!(metadata(&host), "{point}: offline, nothing can be verified any more");
+        let (code, said) = host.once();
+        assert_eq!((code, host.text("etc/site")), (0, "two".to_owned()), "{point}: {said}");
+    }
+}
+
+#[test]
 fn plan_changes_nothing_and_says_what_would_be_done() {
     let mut bed = Bed::settled();
     bed.offer("two", Contract::Honest, "config two");

@@ -207,7 +207,7 @@ fn metadata_is_there_at_every_moment_of_its_exchange() {
     let metadata = |host: &afield_testkit::host::Host| {
         !host.text("var/lib/afield/metadata/timestamp.json").is_empty()
     };
-    for point in ["verify:metadata-fetched", "folder:exchanged", "verify:metadata-kept"] {
+    for point in ["verify:metadata-fetched:1", "folder:exchanged:1", "verify:metadata-kept:1"] {
         let server = Server::start(bed.fleet.path());
         let host = bed.host.copy(&server);
         assert_eq!(host.once_with(&[("AFIELD_FAULT", point)]).0, -1, "{point} was not passed");

@@ -106,8 +106,10 @@ in
         StateDirectory = "afield";
         RuntimeDirectory = "afield";
         RuntimeDirectoryPreserve = true;
-        # Tens of MiB are promised; far above that something is wrong, and apps come first.
-        MemoryMax = "512M";
+        # The agent itself takes tens of MiB; nix-store holds the largest store path in memory beside it, and what is ended
+        # for that is told, and not the agent.
+        MemoryMax = "50%";
+        OOMPolicy = "continue";
         OOMScoreAdjust = -500;
       };
     };

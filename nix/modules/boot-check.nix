@@ -55,8 +55,9 @@ in
           ExecStart = "${afield} boot-check --config /etc/afield/agent.toml";
           # From here on nothing leaves this boot.
           ExecStartPost = "-${tools}/touch /run/afield-boot-well";
-          # What cannot be judged in this time is not well.
+          # What cannot be judged is not well. The agent asks for more as long as it gets on, for six hours at most.
           TimeoutStartSec = "45min";
+          NotifyAccess = "main";
           OOMScoreAdjust = -500;
         };
       };

@@ -39,7 +39,8 @@ let
       priority = 3;
       label = "nixos_boot";
       size = "2G";
-      content = ext4 "nixos_boot" [ "-m" "0" ] "/boot" [ "defaults" "relatime" "noauto" ];
+      # Mounted by whoever looks at it, or what writes boot entries would write below it.
+      content = ext4 "nixos_boot" [ "-m" "0" ] "/boot" [ "defaults" "relatime" "noauto" "x-systemd.automount" ];
     };
     nixos_lvm = {
       priority = 4;

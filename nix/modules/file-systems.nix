@@ -16,7 +16,8 @@ in
     "/boot" = lib.mkIf boot.separate_partition {
       device = lib.mkDefault (label "nixos_boot");
       fsType = lib.mkDefault "ext4";
-      options = lib.mkDefault [ "defaults" "relatime" "noauto" ];
+      # Mounted by whoever looks at it, or what writes boot entries would write below it.
+      options = lib.mkDefault [ "defaults" "relatime" "noauto" "x-systemd.automount" ];
     };
     "/boot/efi" = lib.mkIf (boot.mode == "uefi") {
       device = lib.mkDefault (label "EFI");

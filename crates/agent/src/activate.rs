@@ -8,6 +8,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use afield_core::ids::StorePath;
 use afield_core::plan::{Activation, Attempt, Direction};
@@ -25,6 +26,9 @@ use crate::reboot;
 const MAX_FILE: u64 = 64 * 1024;
 /// Of the activation's log the end is read, bytes.
 const MAX_LOG: u64 = 64 * 1024;
+
+/// An activation whose process hangs in the kernel is given up so long after it should have ended itself.
+const SLACK: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Job {
@@ -143,6 +147,9 @@ fn detached(host: &Host, job: &Job) -> anyhow::Result<Command> {
     let mut command = Command::new("systemd-run");
     command.args(["--quiet", "--collect", "--wait", "--service-type=exec"]);
     command.arg(format!("--unit=afield-activation-{}", job.id));
+    // It ends itself before that, unless what it waits for cannot be ended.
+    let most = host.config.activation_timeout.duration() + SLACK;
+    command.arg(format!("--property=RuntimeMaxSec={}", most.as_secs()));
     // PID 1 knows neither where Nix is nor how this agent was told to use it.
     let passed = |name: &str| {
         let fault = cfg!(feature = "faults") && name.starts_with("AFIELD_FAULT");

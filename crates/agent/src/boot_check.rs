@@ -3,7 +3,7 @@
 //! the machine, once for each trial: the file `on-trial` allows it.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use afield_core::plan::{Boot, Trial};
 use afield_store::files;
@@ -11,6 +11,7 @@ use afield_store::files;
 use crate::config::Config;
 use crate::contract;
 use crate::host::Host;
+use crate::notify::tell;
 use crate::observe;
 use crate::reboot;
 use crate::reconcile;
@@ -18,20 +19,38 @@ use crate::state::{State, StateError, Store};
 
 /// There from the arming of a trial until it is judged.
 const FILE: &str = "on-trial";
+/// Nothing takes longer without a word; `TimeoutStartSec` of the unit is the same.
+const SILENCE: Duration = Duration::from_secs(45 * 60);
+/// What is not judged in this time is not well.
+const LONGEST: Duration = Duration::from_secs(6 * 3600);
 /// The agent's own service may be judging already.
 const BUSY: Duration = Duration::from_secs(1);
 
 /// Whether the boot is in order; waits until a trial is judged.
 pub fn run(host: &Host, say: &dyn Fn(&str)) -> anyhow::Result<bool> {
+    let since = Instant::now();
+    let say = |text: &str| {
+        go_on(since);
+        say(text);
+    };
     loop {
+        go_on(since);
         let state = Store::peek(&host.config.state_dir())?;
         if !on_trial(&host.config, &state) {
             return Ok(!failed(&host.config, &state));
         }
-        match reconcile::once(host, say) {
+        match reconcile::once(host, &say) {
             Err(e) if !matches!(e.downcast_ref(), Some(StateError::Locked)) => return Err(e),
             _ => std::thread::sleep(BUSY),
         }
+    }
+}
+
+/// Reading the whole store after a power cut, the patience for the machine, its checks and its uplink come to more than any
+/// one limit: the unit is given as much time again for as long as the judgement gets on.
+fn go_on(since: Instant) {
+    if since.elapsed() < LONGEST {
+        tell(&format!("EXTEND_TIMEOUT_USEC={}", SILENCE.as_micros()));
     }
 }
 

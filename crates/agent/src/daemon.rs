@@ -22,13 +22,13 @@ pub fn run(host: &Host, file: &Path) {
     loop {
         let say = progress(&heart);
         let done = reconcile::once(host, &say);
-        let well = done.is_ok();
+        let verdict = upgrade::Verdict::of(&done);
         match done {
             Ok(outcome) => tell_news(&outcome, &mut told),
             // The next check-in may find it mended; giving up would leave the host alone.
             Err(e) => journal::say(Level::Error, &format!("{e:#}")),
         }
-        if upgrade::after_check_in(&host.config, well) || reconfigured(host, file) {
+        if upgrade::after_check_in(&host.config, verdict) || reconfigured(host, file) {
             return;
         }
         heart.beat();

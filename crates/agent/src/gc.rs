@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use crate::host::Host;
 use crate::nix::{Generation, Nix};
 use crate::observe::current_system;
+use crate::roots;
 use crate::state::State;
 use crate::verify::Verified;
 
@@ -25,6 +26,9 @@ pub fn make_room(
 ) -> anyhow::Result<Option<String>> {
     let keep = keep(host, state);
     root(host, nix, &keep, verified).context("what must stay cannot be held fast")?;
+    // What an older release left is not held for one that nobody waits for.
+    let coming = verified.into_iter().flat_map(|v| v.closure.paths.iter().map(|info| &info.path));
+    roots::coming(&host.config, coming)?;
     let generations = nix.generations()?;
     let newest = generations.iter().map(|g| g.number).max();
     let old: Vec<&Generation> = generations

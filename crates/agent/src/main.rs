@@ -12,7 +12,7 @@ use afield_agent::mount::Mounted;
 use afield_agent::reconcile;
 use afield_agent::state::{StateError, Store};
 use afield_agent::stick::Stick;
-use afield_agent::{activate, boot_check, daemon, install, lan, repair, secrets, tunnel};
+use afield_agent::{activate, boot_check, daemon, install, lan, repair, secrets, tunnel, upgrade};
 use afield_core::report::Event;
 use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
@@ -37,6 +37,11 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if cli.command.knows_the_state()
+        && let Ok(config) = Config::read(&cli.config)
+    {
+        upgrade::become_good(&config);
+    }
     match &cli.command {
         Command::Once { dry_run, from, now } => {
             let host = Host { go: *now, ..host(&cli.config)? };

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -202,6 +203,9 @@ impl Nix {
         drop(pipe);
         let output = child.wait_with_output()?;
         if !output.status.success() {
+            if output.status.signal().is_some() {
+                bail!("nix-store: {}; is there too little memory?", output.status);
+            }
             let why = String::from_utf8_lossy(&output.stderr).into_owned();
             bail!("{}", first_error(&why));
         }

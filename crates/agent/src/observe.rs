@@ -98,6 +98,7 @@ pub fn observe(
             false
         }
     });
+    remarks.extend(crate::window::zone_is_lost(&host.config));
     if settled {
         let failed = units::failed(&host.config);
         remarks.extend(failed.iter().map(|unit| format!("the unit {unit} failed")));
@@ -132,6 +133,7 @@ pub fn observe(
         unheard: target.as_ref().is_some_and(tried) && !reach::look(host).any(),
         deaf: state.deaf.is_some(),
         reboot: to.and_then(|to| reboot::needed(config, contract::booted(config).as_ref(), to)),
+        no_trial: Loader::find(config).no_trial(config),
         boot_lack: here.and_then(|t| Loader::find(config).lack(config, &t.system)),
         default: default_system(config, state),
         boot: boot(config, state),

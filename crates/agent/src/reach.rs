@@ -62,7 +62,8 @@ fn answers(host: &Host, url: &str) -> bool {
 
 fn tunnels(host: &Host) -> BTreeMap<String, Status> {
     let path = host.config.inside(Path::new("/run/afield-tunnel/status.json"));
-    let bytes = files::read_if_there(&path, MAX_STATUS).ok().flatten().unwrap_or_default();
+    // The tunnel's account has no rights, and the folder is its own.
+    let bytes = files::read_foreign(&path, MAX_STATUS).unwrap_or_default();
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
 

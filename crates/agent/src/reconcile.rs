@@ -285,6 +285,7 @@ impl<'a> Run<'a> {
             Step::LackBoot(Lack { needed, free }) => {
                 self.refuse(&Refusal::NoBootSpace { needed, free });
             }
+            Step::NoTrial { why } => self.refuse(&Refusal::NoTrial(why)),
             Step::Wait { wait, bytes } => self.wait(wait.to_string(), bytes),
             Step::Fetch { missing, bytes } => {
                 self.announce(bytes)?;

@@ -150,6 +150,9 @@ pub enum Refusal {
         /// Bytes there.
         free: u64,
     },
+    /// What must be tried by a restart cannot be.
+    #[error("the release needs a restart, which cannot be tried here: {0}")]
+    NoTrial(String),
 }
 
 impl Refusal {
@@ -182,6 +185,7 @@ impl Refusal {
             Self::Import { .. } => "import-refused",
             Self::NoSpace { .. } => "no-space",
             Self::NoBootSpace { .. } => "no-boot-space",
+            Self::NoTrial(_) => "no-trial",
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::state::State;
 
 /// At most this many reports wait.
 const MAX_QUEUE: usize = 500;
+/// At most this many are written down and not yet queued, since the queue cannot be written: the state has to stay readable.
+const MAX_OUTBOX: usize = 50;
 /// At most this many travel in one request.
 const BATCH: usize = 50;
 /// A number that no honest hub has seen: one report a second for thirty thousand years.
@@ -48,7 +50,7 @@ pub fn note(
     }
     state.last_report = Some((now, same));
     state.seq += 1;
-    state.outbox.push(Report {
+    let report = Report {
         fleet: host.config.fleet.clone(),
         host: host.config.host.clone(),
         seq: state.seq,
@@ -59,7 +61,16 @@ pub fn note(
         event,
         checks,
         notes,
-    });
+    };
+    write_down(&mut state.outbox, report);
+}
+
+/// The oldest say how it began and the newest how it is.
+fn write_down<T>(outbox: &mut Vec<T>, new: T) {
+    while outbox.len() >= MAX_OUTBOX {
+        outbox.remove(MAX_OUTBOX / 2);
+    }
+    outbox.push(new);
 }
 
 fn at_most(mut notes: Vec<String>) -> Vec<String> {
@@ -249,4 +260,16 @@ fn post(host: &Host, hub: &str, envelopes: &[&Envelope]) -> anyhow::Result<Answe
     let answer: serde_json::Result<Taken> = serde_json::from_str(&text);
     let answer = answer.with_context(|| format!("{url} answers something else than a hub does"))?;
     Ok(Answer::Taken { seq: answer.seq })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outbox_that_nobody_empties_keeps_the_first_and_the_newest() {
+        let mut outbox = Vec::new();
+        (0..1000).for_each(|n| write_down(&mut outbox, n));
+        assert_eq!((outbox.len(), outbox[0], outbox[MAX_OUTBOX - 1]), (MAX_OUTBOX, 0, 999));
+    }
 }

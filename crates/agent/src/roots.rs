@@ -1,6 +1,7 @@
 //! What Nix must not collect: the last good generation, the one to which the machine falls back, and what is
 //! under way. The profile alone does not do: a system gets into it after its proof.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -23,6 +24,32 @@ pub fn keep(config: &Config, state: &State) -> anyhow::Result<()> {
     std::fs::create_dir_all(&folder)?;
     for (name, system) in roots {
         point(&folder, name, system)?;
+    }
+    Ok(())
+}
+
+/// Roots of what is on its way, also of what is not here yet: what was paid for is not collected between two runs. Nix
+/// passes over a root whose path it does not have.
+pub fn coming<'a>(
+    config: &Config,
+    paths: impl Iterator<Item = &'a StorePath>,
+) -> anyhow::Result<()> {
+    let folder = config.inside(Path::new("/nix/var/nix/gcroots/afield-coming"));
+    let wanted: BTreeMap<&str, &StorePath> = paths.map(|path| (path.base_name(), path)).collect();
+    if wanted.is_empty() && !folder.exists() {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&folder)?;
+    let mut there = BTreeSet::new();
+    for entry in std::fs::read_dir(&folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !wanted.contains_key(name.as_str()) {
+            files::remove_if_there(&folder.join(&name))?;
+        }
+        there.insert(name);
+    }
+    for (name, path) in wanted.into_iter().filter(|(name, _)| !there.contains(*name)) {
+        symlink(path.as_str(), folder.join(name))?;
     }
     Ok(())
 }

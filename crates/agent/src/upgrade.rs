@@ -5,6 +5,7 @@
 //! it is the floor that everything falls back to, so the file it keeps here must stay readable to old versions.
 
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::journal::{self, Level};
 use crate::observe::current_system;
-use crate::state::Store;
+use crate::state::{StateError, Store};
 
 /// So often a new agent may be started without getting through a check-in.
 const TRIES: u32 = 3;
@@ -90,8 +91,54 @@ fn own() -> Option<PathBuf> {
     fs::read_link("/proc/self/exe").ok()
 }
 
+/// For a single command: the program that was installed becomes the agent that is good, since it knows what that one wrote
+/// down. The program of a system stays: it is called as that system's units mean it.
+pub fn become_good(config: &Config) {
+    let of_a_system = own().is_none_or(|own| own.starts_with("/nix/store"));
+    if std::env::var_os(CHOSEN).is_some() || of_a_system {
+        return;
+    }
+    if let Some(good) = read(config).good {
+        execute(&good);
+    }
+}
+
+/// What a check-in says of the agent that made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It got through.
+    Well,
+    /// It did not.
+    Failed,
+    /// It could not, and no other agent could have.
+    None,
+}
+
+impl Verdict {
+    /// Of a check-in's result. That another one works on this host, or that its disk is full, is no agent's fault.
+    pub fn of<T>(done: &anyhow::Result<T>) -> Self {
+        let Err(error) = done else { return Self::Well };
+        let excused = error.chain().any(|cause| {
+            matches!(cause.downcast_ref(), Some(StateError::Locked))
+                || cause.downcast_ref().is_some_and(|e: &io::Error| {
+                    let kinds = [
+                        ErrorKind::StorageFull,
+                        ErrorKind::ReadOnlyFilesystem,
+                        ErrorKind::QuotaExceeded,
+                    ];
+                    kinds.contains(&e.kind())
+                })
+        });
+        if excused { Self::None } else { Self::Failed }
+    }
+}
+
 /// After a check-in: whether another agent is to be started. The caller ends, and the unit starts anew.
-pub fn after_check_in(config: &Config, well: bool) -> bool {
+pub fn after_check_in(config: &Config, verdict: Verdict) -> bool {
+    if verdict == Verdict::None {
+        return false;
+    }
+    let well = verdict == Verdict::Well;
     let change = || -> anyhow::Result<bool> {
         let mut programs = read(config);
         let own = own();
@@ -149,4 +196,22 @@ fn looks_well(program: &Path, config: &Config) -> Result<(), String> {
         return Ok(());
     }
     Err(String::from_utf8_lossy(&done.stderr).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context as _, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn what_no_agent_can_help_is_held_against_none() {
+        let of = |error: anyhow::Error| Verdict::of(&Err::<(), _>(error));
+        assert_eq!(Verdict::of(&Ok(())), Verdict::Well);
+        assert_eq!(of(StateError::Locked.into()), Verdict::None);
+        let full: anyhow::Result<()> = Err(io::Error::from(ErrorKind::StorageFull).into());
+        assert_eq!(Verdict::of(&full.context("state.json")), Verdict::None);
+        assert_eq!(of(anyhow!("a bug")), Verdict::Failed);
+        assert_eq!(of(StateError::Format(9).into()), Verdict::Failed);
+    }
 }

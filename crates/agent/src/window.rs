@@ -59,10 +59,26 @@ impl Holding {
 
     /// When the machine may be restarted now, or next.
     pub fn around(&self, config: &Config, now: Timestamp) -> Opening {
-        let zone = files::read_limited(&config.inside(Path::new("/etc/localtime")), MAX_ZONE);
-        let zone = zone.ok().and_then(|bytes| TimeZone::tzif("local", &bytes).ok());
-        self.window.around(&now.to_zoned(zone.unwrap_or(TimeZone::UTC)))
+        // What is wrong with it is told; see `zone_is_lost`.
+        let zone = zone(config).unwrap_or(TimeZone::UTC);
+        self.window.around(&now.to_zoned(zone))
     }
+}
+
+/// The host's own; without a file that is UTC.
+fn zone(config: &Config) -> Result<TimeZone, String> {
+    let path = config.inside(Path::new("/etc/localtime"));
+    if path.symlink_metadata().is_err() {
+        return Ok(TimeZone::UTC);
+    }
+    let bytes = files::read_limited(&path, MAX_ZONE).map_err(|e| e.to_string())?;
+    TimeZone::tzif("local", &bytes).map_err(|e| e.to_string())
+}
+
+/// In a sentence, if the host's time zone cannot be read.
+pub fn zone_is_lost(config: &Config) -> Option<String> {
+    let why = zone(config).err()?;
+    Some(format!("/etc/localtime cannot be read ({why}): the reboot window is taken to be in UTC"))
 }
 
 fn kept(config: &Config, generation: &Generation) -> Option<Window> {

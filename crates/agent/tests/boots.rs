@@ -363,3 +363,29 @@ fn with_variables_the_power_fails_at_every_point_of_a_switch() {
 fn with_variables_the_power_fails_at_every_point_of_an_update_that_needs_a_boot() {
     power_fails_everywhere("new", true);
 }
+
+#[test]
+fn without_a_known_boot_loader_no_restart_is_tried() {
+    let mut bed = machine("old");
+    let one = bed.host.current().unwrap();
+    window(&bed, true);
+    let two = offer(&mut bed, "two", Contract::Honest, "new");
+    // The partition is not mounted: what would be written is not what the machine reads.
+    let (mounted, away) = (bed.host.path("boot/loader"), bed.host.path("boot-loader"));
+    fs::rename(&mounted, &away).unwrap();
+    refused(&bed, "no-trial", "name its place as `esp`");
+    assert!(!bed.host.path("run/reboot-asked").exists());
+    assert_eq!(bed.host.current(), Some(one));
+
+    fs::rename(&away, &mounted).unwrap();
+    // Nothing was held against the release.
+    bed.host.once();
+    assert_eq!(power_cycle(&bed.host), two);
+    assert_eq!(bed.host.once().0, 0);
+}
+
+fn refused(bed: &Bed, code: &str, why: &str) {
+    let (exit, said) = bed.host.once();
+    assert_eq!((exit, &said["event"]["code"]), (3, &code.into()), "{said}");
+    assert!(said["event"]["why"].to_string().contains(why), "{said}");
+}

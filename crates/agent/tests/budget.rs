@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use afield_core::ids::ReleaseId;
 use afield_core::report::Event;
 use afield_testkit::fleet::days;
-use afield_testkit::host::Host;
+use afield_testkit::host::{Host, NIX_CONFIG};
 use afield_testkit::system::Contract;
 use common::Bed;
 use serde_json::Value;
@@ -115,4 +115,22 @@ fn a_full_disk_gives_up_old_generations_and_never_what_is_needed() {
     let (code, said) = bed.host.once();
     assert_eq!(code, 0, "{said}");
     assert_eq!(bed.host.text("etc/site"), "four");
+}
+
+#[test]
+fn what_came_of_a_release_is_not_collected_between_two_runs() {
+    let mut bed = Bed::settled();
+    bed.offer("two", Contract::Honest, "config two");
+    let (code, said) = bed.host.once_with(&[("AFIELD_FAULT", "import:done:1")]);
+    assert_eq!(code, -1, "{said}");
+    let mut collect = std::process::Command::new("nix-store");
+    collect.arg("--store").arg(bed.host.path("")).arg("--gc").env("NIX_CONFIG", NIX_CONFIG);
+    assert!(collect.output().unwrap().status.success());
+    assert!(objects(&bed) > 0);
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(objects(&bed), 0, "it was fetched again");
+    // What holds it now is that it is good.
+    let coming = bed.host.path("nix/var/nix/gcroots/afield-coming");
+    assert_eq!(std::fs::read_dir(coming).unwrap().count(), 0);
 }

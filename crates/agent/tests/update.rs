@@ -311,3 +311,22 @@ fn a_source_that_lies_does_not_keep_the_host_from_an_honest_one() {
     assert_eq!(code, 0, "{said}");
     assert_eq!(bed.host.text("etc/site"), "two");
 }
+
+/// Folders of accounts without rights hold nobody up: a pipe that nobody writes to is no file.
+#[test]
+fn a_pipe_in_the_folder_of_another_account_is_passed_over() {
+    let mut bed = Bed::settled();
+    for path in ["run/afield-tunnel/status.json", "home/fay/.ssh/authorized_keys"] {
+        let path = bed.host.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+    }
+    let elsewhere = bed.host.path("root/.ssh/authorized_keys");
+    std::fs::create_dir_all(elsewhere.parent().unwrap()).unwrap();
+    std::os::unix::fs::symlink(bed.host.path("home/fay/.ssh/authorized_keys"), elsewhere).unwrap();
+    bed.offer("two", Contract::Honest, "config two");
+    let (code, said) = bed.host.once();
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(bed.host.text("etc/site"), "two");
+}

@@ -49,6 +49,7 @@ fn base() -> Facts {
         boot: Boot::NotAsked,
         trial: Trial::None,
         boot_lack: None,
+        no_trial: None,
         now: at(0),
         window: Opening { opens: at(3600), closes: at(7200) },
         allowance: Allowance::default(),
@@ -93,6 +94,7 @@ fn steps(facts: &Facts) -> String {
         Step::GiveUp { .. } => "give up".into(),
         Step::Watch => "watch".into(),
         Step::LackBoot(_) => "lack boot".into(),
+        Step::NoTrial { why } => format!("no trial: {why}"),
         Step::Promote { system } => format!("promote {}", system.name()),
         Step::Arm { system } => format!("arm {}", system.name()),
         Step::Reboot { .. } => "reboot".into(),
@@ -385,4 +387,18 @@ fn a_boot_partition_that_is_full_is_seen_before_the_switch() {
         f.boot_lack = Some(Lack { needed: 30, free: 1 });
     });
     check("it does not fit", &full, "lack boot, watch");
+}
+
+#[test]
+fn a_system_that_needs_a_restart_is_not_begun_where_none_can_be_tried() {
+    let blind = |reboot: Option<&str>| {
+        with(|f| {
+            f.target = Some(target(2));
+            f.reboot = reboot.map(str::to_owned);
+            f.no_trial = Some("no boot loader".into());
+        })
+    };
+    check("another kernel", &blind(Some("another kernel")), "no trial: no boot loader, watch");
+    let live = "Forward 2, data 2, activate system-2, prove, promote system-2, commit";
+    check("without a restart it is switched to", &blind(None), live);
 }

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
+use rustix::fs::OFlags;
+
 use crate::fault;
 
 /// Replaces the file `path` with `bytes`, all or nothing: after a power cut it has the old content or the new.
@@ -45,8 +47,12 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
 
 /// The whole file, if it has at most `max` bytes.
 pub fn read_limited(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    all_of(File::open(path)?, path, max)
+}
+
+fn all_of(file: File, path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    file.take(max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
@@ -54,6 +60,27 @@ pub fn read_limited(path: &Path, max: u64) -> io::Result<Vec<u8>> {
         ));
     }
     Ok(bytes)
+}
+
+/// Like [`read_limited`], for a file in a folder of somebody else's: a link is not followed, and what is no regular file,
+/// such as a pipe on which the reader would wait for ever, is an error.
+pub fn read_foreign(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    all_of(open_regular(path, OFlags::NOFOLLOW)?, path, max)
+}
+
+/// The same, and a link is followed.
+pub fn read_regular(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    all_of(open_regular(path, OFlags::empty())?, path, max)
+}
+
+fn open_regular(path: &Path, more: OFlags) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = (more | OFlags::NONBLOCK).bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other(format!("{} is no regular file", path.display())));
+    }
+    Ok(file)
 }
 
 /// Like [`read_limited`]; `None` if there is no such file.

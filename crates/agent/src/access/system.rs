@@ -47,9 +47,9 @@ fn numbers(file: &Path) -> BTreeMap<String, u32> {
     text(file).lines().filter_map(fields).collect()
 }
 
-/// A text file of the system; empty if it is not there.
+/// A text file of the system or of a person; empty if it is not there, or no file.
 pub fn text(file: &Path) -> String {
-    let bytes = files::read_limited(file, MAX_FILE).unwrap_or_default();
+    let bytes = files::read_regular(file, MAX_FILE).unwrap_or_default();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 

@@ -13,6 +13,7 @@ use afield_core::ids::StorePath;
 use afield_core::plan::Lack;
 
 use crate::config::Config;
+use crate::contract;
 
 mod grub;
 mod room;
@@ -95,6 +96,21 @@ impl Loader {
             Self::SystemdBoot(entries) => entries.gave_up(system),
             Self::Grub(grub) => grub.gave_up(system),
             Self::Unknown => false,
+        }
+    }
+
+    /// Why a system that needs a restart cannot be tried: nothing that is known starts this machine. A container has its
+    /// kernel from elsewhere.
+    pub fn no_trial(&self, config: &Config) -> Option<String> {
+        let there = |path: &str| config.inside(Path::new(path)).exists();
+        let machine = contract::booted(config).is_some() && !there("/run/systemd/container");
+        match self {
+            Self::Unknown if machine => Some(
+                "neither entries of systemd-boot nor GRUB's grub.cfg are to be found below /boot/efi, /boot or /efi; \
+                 mount the boot partition, or name its place as `esp` in agent.toml"
+                    .into(),
+            ),
+            _ => None,
         }
     }
 

@@ -94,6 +94,14 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// Whether it reads or writes what the agent remembers; the one that runs for ever chooses its agent itself.
+    pub fn knows_the_state(&self) -> bool {
+        use Command::{BootCheck, Once, Plan, Secrets, Status, Stick};
+        matches!(self, Once { .. } | Plan | Status | Stick { .. } | BootCheck | Secrets(_))
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub struct TunnelArgs {
     /// Relays and ports, as host data writes them; read again when it changes. TOML if its name says so. Given more than

@@ -53,6 +53,7 @@ fn describe(step: &Step) -> String {
         Step::LackBoot(lack) => {
             format!("stop: {} bytes are needed to boot it, {} are free", lack.needed, lack.free)
         }
+        Step::NoTrial { why } => format!("stop: a restart cannot be tried here: {why}"),
         Step::Promote { system } => format!("make {system} what the machine starts by itself"),
         Step::Arm { system } => format!("give {system} the next boot on trial"),
         Step::Reboot { why } => format!("restart: {why}"),

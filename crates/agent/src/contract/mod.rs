@@ -17,6 +17,9 @@ pub mod system_manager;
 /// How often a running activation is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// The unit that writes boot entries; there is one at a time.
+const ENTRIES: &str = "afield-boot-entries.service";
+
 /// Whose contract a system fulfils.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Contract {
@@ -124,9 +127,19 @@ pub fn run(config: &Config, system: &StorePath, action: Action, log: &File) -> a
         if Instant::now() > deadline {
             child.kill()?;
             child.wait()?;
+            stop_entries(config);
             bail!("the activation took longer than {} and was ended", config.activation_timeout);
         }
         std::thread::sleep(LOOK);
+    }
+}
+
+/// Ends what writes boot entries, and all that it started; that it does not run is no error.
+fn stop_entries(config: &Config) {
+    if crate::units::run_the_host(config) {
+        let mut stop = Command::new("systemctl");
+        // What it could not be told, the next one is.
+        let _ = crate::nix::run(stop.args(["stop", "--quiet", ENTRIES]).stdin(Stdio::null()));
     }
 }
 
@@ -135,8 +148,11 @@ fn unhardened(config: &Config, tool: &str) -> Command {
     if !crate::units::run_the_host(config) {
         return Command::new(tool);
     }
+    // One that an agent left behind must not write after this one.
+    stop_entries(config);
     let mut command = Command::new("systemd-run");
-    command.args(["--quiet", "--collect", "--wait", "--pipe"]);
+    command.args(["--quiet", "--collect", "--wait", "--pipe", "--unit", ENTRIES]);
+    command.arg(format!("--property=RuntimeMaxSec={}", config.activation_timeout.as_secs()));
     if let Ok(path) = std::env::var("PATH") {
         command.arg(format!("--setenv=PATH={path}"));
     }

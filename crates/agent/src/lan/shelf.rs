@@ -105,7 +105,7 @@ impl Shelf {
     /// The claim as peers see it.
     pub(super) fn claimed(&self) -> Option<Fetching> {
         let path = self.dir.join(CLAIM);
-        let bytes = files::read_if_there(&path, MAX_CLAIM).ok()??;
+        let bytes = files::read_foreign(&path, MAX_CLAIM).ok()?;
         let mut claim: Fetching = serde_json::from_slice(&bytes).ok()?;
         let age = fs::metadata(&path).ok()?.modified().ok()?.elapsed().unwrap_or_default();
         claim.age = age.as_secs();

@@ -14,7 +14,7 @@ use crate::obtain::Halt;
 use crate::purse::{self, Purse};
 use crate::refusal::Refusal;
 use crate::verify::Verified;
-use crate::{gc, report};
+use crate::{gc, report, roots};
 
 impl Run<'_> {
     /// Steps 6 and 7.
@@ -24,6 +24,7 @@ impl Run<'_> {
         verified: &Verified,
     ) -> anyhow::Result<Next> {
         let Verified { closure, delivery, data, .. } = verified;
+        roots::coming(&self.host.config, closure.paths.iter().map(|info| &info.path))?;
         let allowance = purse::of(self.host, data.budget.clone(), self.host.now(&self.state).time);
         let purse = Mutex::new(Purse::new(self.host, allowance));
         let job =

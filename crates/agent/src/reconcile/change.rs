@@ -6,6 +6,7 @@ use afield_core::window::Opening;
 
 use super::{Next, Run};
 use crate::boot::Loader;
+use crate::refusal::Refusal;
 use crate::{checks, contract, data, promote, reach, reboot, roots, units};
 use afield_core::ids::StorePath;
 
@@ -22,7 +23,8 @@ impl Run<'_> {
         };
         self.state.attempt = Some(Attempt::new(to, direction, before));
         self.store.save(&self.state, "begin")?;
-        roots::keep(&self.host.config, &self.state)
+        roots::keep(&self.host.config, &self.state)?;
+        roots::coming(&self.host.config, [].into_iter())
     }
 
     /// What the machine starts by itself is either from here on, until the attempt is judged.
@@ -53,6 +55,10 @@ impl Run<'_> {
 
     /// The next boot is the trial.
     pub(super) fn arm(&mut self, system: &StorePath) -> anyhow::Result<Next> {
+        // It was begun when there was a boot loader; without one a restart would only come back to the old system.
+        if let Some(why) = Loader::find(&self.host.config).no_trial(&self.host.config) {
+            return Err(Refusal::NoTrial(why).into());
+        }
         if self.cut_off()? {
             return Ok(Next::Stop);
         }

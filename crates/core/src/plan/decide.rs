@@ -115,6 +115,13 @@ fn advance(facts: &Facts, target: &Target) -> Plan {
         let why = format!("release {release} does not fit where the boot loader reads it");
         return Plan { why, steps: vec![Step::LackBoot(lack), Step::Watch] };
     }
+    if let (Some(_), Some(why)) = (&facts.reboot, &facts.no_trial) {
+        let steps = vec![Step::NoTrial { why: why.clone() }, Step::Watch];
+        return Plan {
+            why: format!("release {release} needs a restart that cannot be tried"),
+            steps,
+        };
+    }
     let mut steps = vec![Step::Begin { to: to.clone(), direction: Direction::Forward }];
     steps.extend(go_forward(facts, &to));
     let why = if facts.current == to.system {

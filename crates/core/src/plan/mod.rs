@@ -255,6 +255,9 @@ pub struct Facts {
     pub trial: Trial,
     /// Room that the target's kernel and initrd lack where the boot loader reads them.
     pub boot_lack: Option<Lack>,
+    /// Why a system that needs a restart cannot be tried here: nothing would start it, or fall back by itself.
+    #[serde(default)]
+    pub no_trial: Option<String>,
     /// What time it is.
     pub now: Timestamp,
     /// When the host may be restarted: now, or next.
@@ -286,6 +289,11 @@ pub enum Step {
     },
     /// Tell that the boot loader's partition has too little room, before anything is switched.
     LackBoot(Lack),
+    /// Tell that a system that needs a restart cannot be tried here, and why.
+    NoTrial {
+        /// In a sentence.
+        why: String,
+    },
     /// Fetch nothing yet.
     Wait {
         /// For what.

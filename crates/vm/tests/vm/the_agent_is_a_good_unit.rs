@@ -48,9 +48,9 @@ fn installs_itself(bed: &Bed<Container>) {
 }
 
 fn is_ready_and_alive(bed: &Bed<Container>) {
-    let show = "systemctl show afield-agent --property Type,NotifyAccess,WatchdogUSec,MemoryMax,OOMScoreAdjust";
+    let show = "systemctl show afield-agent --property Type,NotifyAccess,WatchdogUSec,OOMPolicy,OOMScoreAdjust";
     let said = bed.machine.exec(show);
-    for wanted in ["Type=notify", "WatchdogUSec=5min", "MemoryMax=536870912", "OOMScoreAdjust=-500"] {
+    for wanted in ["Type=notify", "WatchdogUSec=5min", "OOMPolicy=continue", "OOMScoreAdjust=-500"] {
         assert!(said.contains(wanted), "{wanted} is not in {said}");
     }
     bed.machine.wait_for("a status for systemctl", SOON, "systemctl status afield-agent | grep -q 'Status:.*no release'");

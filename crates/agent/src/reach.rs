@@ -6,9 +6,9 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use afield_core::ids::Name;
 use afield_core::reach::{Link, Reach};
-use afield_core::tunnel::link::Status;
-use afield_core::tunnel::race;
+use afield_core::tunnel::{Status, Statuses, race};
 use afield_store::files;
 
 use crate::host::Host;
@@ -60,11 +60,11 @@ fn answers(host: &Host, url: &str) -> bool {
     request.call().is_ok()
 }
 
-fn tunnels(host: &Host) -> BTreeMap<String, Status> {
+fn tunnels(host: &Host) -> BTreeMap<Name, Status> {
     let path = host.config.inside(Path::new("/run/afield-tunnel/status.json"));
     // The tunnel's account has no rights, and the folder is its own.
     let bytes = files::read_foreign(&path, MAX_STATUS).unwrap_or_default();
-    serde_json::from_slice(&bytes).unwrap_or_default()
+    serde_json::from_slice::<Statuses>(&bytes).unwrap_or_default().relays
 }
 
 fn opens(endpoint: &race::Endpoint) -> bool {

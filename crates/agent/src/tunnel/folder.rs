@@ -1,13 +1,12 @@
 //! What the tunnel keeps on disk, and where it says how it is doing.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use afield_core::ids::Name;
-use afield_core::tunnel::{Config, Endpoint, Status, ssh};
+use afield_core::tunnel::{Config, Endpoint, Status, Statuses, ssh};
 use afield_store::files;
 use anyhow::Context as _;
 
@@ -17,7 +16,7 @@ use crate::through_relay::CONTROL;
 pub(super) struct Folder {
     state: PathBuf,
     status: PathBuf,
-    all: Mutex<BTreeMap<Name, Status>>,
+    all: Mutex<Statuses>,
 }
 
 impl Folder {
@@ -29,7 +28,7 @@ impl Folder {
         Ok(Self {
             state: places.state.clone(),
             status: places.status.clone(),
-            all: Mutex::new(BTreeMap::new()),
+            all: Mutex::default(),
         })
     }
 
@@ -63,21 +62,22 @@ impl Folder {
 
     /// Says how a relay's tunnel is doing.
     pub fn tell(&self, relay: &Name, status: Status) {
-        self.change(|all| drop(all.insert(relay.clone(), status)));
+        self.change(|all| drop(all.relays.insert(relay.clone(), status)));
     }
 
     /// The relay is configured no more.
     pub fn forget(&self, relay: &Name) {
-        self.change(|all| drop(all.remove(relay)));
+        self.change(|all| drop(all.relays.remove(relay)));
     }
 
     /// Not synced: it is of no use after a reboot, and a disk of flash should not wear out on it.
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<Name, Status>)) {
+    fn change(&self, change: impl FnOnce(&mut Statuses)) {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut all);
-        let json = serde_json::json!({ "relays": *all }).to_string();
+        let json = serde_json::to_vec(&*all).map_err(io::Error::from);
         let beside = self.status.with_extension("new");
-        let written = fs::write(&beside, json).and_then(|()| fs::rename(&beside, &self.status));
+        let written = json.and_then(|json| fs::write(&beside, json));
+        let written = written.and_then(|()| fs::rename(&beside, &self.status));
         if let Err(e) = written {
             super::say(&format!("{}: {e}", self.status.display()));
         }

@@ -24,7 +24,7 @@ use super::race::{Endpoint, KNOCK_FOR, Path, Race, knock_for};
 use super::site::Connection;
 use super::ssh::Cause;
 
-pub use event::{Action, Event, Status};
+pub use event::{Action, Event, Status, Statuses};
 
 /// A tunnel that held this long was a good one: the next failure counts from the beginning.
 const HELD: Duration = Duration::from_secs(60);

@@ -15,6 +15,6 @@ pub mod ssh;
 
 pub use config::{Config, ConfigFlaw, Forward, Relay};
 pub use doubt::Silence;
-pub use link::{Action, Event, Link, Status};
+pub use link::{Action, Event, Link, Status, Statuses};
 pub use race::{Endpoint, Path};
 pub use site::{Connection, Site};

@@ -1,10 +1,12 @@
 //! What goes into a [`Link`](super::Link), and what comes out.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::Name;
 use crate::tunnel::doubt::Silence;
 use crate::tunnel::race::Endpoint;
 use crate::tunnel::ssh::Cause;
@@ -52,6 +54,13 @@ pub enum Action {
     End,
     /// Keep this endpoint across restarts: it worked.
     Remember(Endpoint),
+}
+
+/// How the tunnels of a host are doing: what `status.json` says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statuses {
+    /// By relay.
+    pub relays: BTreeMap<Name, Status>,
 }
 
 /// How a link is doing, for people and for checks.

@@ -37,6 +37,8 @@ let
     in
     "${options}${own} ${type}${lib.last parts}";
   tunneller = lines: map restrict (lib.filter (line: reach ? ${userOf line}) lines);
+
+  bootPartition = [ "devices" "disk" "main" "content" "partitions" "nixos_boot" "content" "mountOptions" ];
 in
 {
   users =
@@ -84,6 +86,12 @@ in
           availableKernelModules = lib.sort lib.lessThan golden.boot.initrd.availableKernelModules;
         };
       };
+      # Whoever writes boot entries finds /boot mounted.
+      disko =
+        if lib.hasAttrByPath bootPartition golden.disko then
+          lib.updateManyAttrsByPath [ { path = bootPartition; update = options: options ++ [ "x-systemd.automount" ]; } ] golden.disko
+        else
+          golden.disko;
       # Contents of the mounted files are Afield's own, so their hashes differ.
       oci = if golden.oci == null then null else golden.oci // {
         containers = lib.mapAttrs (_: one: one // {

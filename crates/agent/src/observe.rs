@@ -6,7 +6,7 @@ use std::path::Path;
 
 use afield_core::delivery::{Base, Delivery};
 use afield_core::ids::{NarHash, StorePath};
-use afield_core::plan::{Activation, Boot, Facts, Target, Trial};
+use afield_core::plan::{Activation, Attempt, Boot, Direction, Facts, Target, Trial};
 use afield_store::files;
 use jiff::Timestamp;
 
@@ -52,11 +52,24 @@ fn default_system(config: &Config, state: &State) -> Option<StorePath> {
 
 /// What became of the restart that the attempt asked for.
 pub fn boot(config: &Config, state: &State) -> Boot {
-    match state.attempt.as_ref().and_then(|a| a.boot.as_ref()) {
+    let Some(attempt) = &state.attempt else {
+        return Boot::NotAsked;
+    };
+    match &attempt.boot {
+        None if came_by_itself(config, state, attempt) => Boot::Happened,
         None => Boot::NotAsked,
         Some(asked) if *asked == reboot::boot_id(config) => Boot::Asked,
         Some(_) => Boot::Happened,
     }
+}
+
+/// Power failed after it was given its tries and before anybody wrote down that a restart was asked for.
+fn came_by_itself(config: &Config, state: &State, attempt: &Attempt) -> bool {
+    let fallback = state.fallback.as_ref().map(|f| &f.generation);
+    let known = [Some(&state.good), fallback];
+    let is_new = known.into_iter().flatten().all(|known| known.system != attempt.to.system);
+    let forward = attempt.direction == Direction::Forward;
+    attempt.promoting && forward && is_new && contract::booted(config) == attempt.to.system
 }
 
 /// What became of a system that was proved without a boot, when the machine is booted.

@@ -11,52 +11,11 @@ use afield_core::ids::ReleaseId;
 use afield_core::report::Event;
 use afield_testkit::fleet::data;
 use afield_testkit::host::{Host, key};
-use afield_testkit::machine::{keep_variables, power_cycle, variable};
+use afield_testkit::machine::{Loader, is_on_trial, keep_variables, power_cycle, variable};
 use afield_testkit::server::Server;
 use afield_testkit::system::{Contract, Kernel, System};
 use common::Bed;
-
-/// A machine with systemd-boot that was started with release 1.
-fn machine(kernel: &str) -> Bed {
-    let mut bed = Bed::new();
-    fs::create_dir_all(bed.host.path("boot/loader/entries")).unwrap();
-    // On a machine that has other things to do, writing the entries takes a while.
-    let toml = bed.host.text("etc/afield/agent.toml").replace("\"2s\"", "\"60s\"");
-    let toml = toml + "boot-patience = \"0s\"\n";
-    fs::write(bed.host.config(), toml).unwrap();
-    offer(&mut bed, "one", Contract::Honest, kernel);
-    assert_eq!(bed.host.once().0, 0);
-    power_cycle(&bed.host);
-    let (code, said) = bed.host.once();
-    assert_eq!(code, 0, "{said}");
-    bed.server.reports();
-    bed
-}
-
-fn offer(bed: &mut Bed, text: &str, contract: Contract, kernel: &str) -> String {
-    let system = System::with_kernel(text, contract, Kernel::Named(kernel));
-    // As every release does, it brings host data of its own, too.
-    let data = format!("config {text}");
-    let release = bed.fleet.release(&[("clinic", key().public())], &system, &data);
-    bed.fleet.assign("clinic", release);
-    system.path().to_string()
-}
-
-/// A window that is open, or closed for hours.
-fn hours(open: bool) -> String {
-    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
-    let hour = |n: i8| format!("{:02}:00", (now.hour() + n).rem_euclid(24));
-    let (from, to) = if open { (hour(0), hour(0)) } else { (hour(6), hour(7)) };
-    format!("{from}-{to}")
-}
-
-/// The window of `agent.toml`.
-fn window(bed: &Bed, open: bool) {
-    let toml = bed.host.text("etc/afield/agent.toml");
-    let toml: Vec<&str> = toml.lines().filter(|l| !l.starts_with("reboot-window")).collect();
-    let text = format!("{}\nreboot-window = \"{}\"\n", toml.join("\n"), hours(open));
-    fs::write(bed.host.config(), text).unwrap();
-}
+use common::machine::{entries, hours, machine, machine_with, offer, window};
 
 /// A release with another kernel whose host data has this window.
 fn offer_with_window(bed: &mut Bed, text: &str, kernel: &str, window: Option<&str>) -> String {
@@ -70,15 +29,6 @@ fn offer_with_window(bed: &mut Bed, text: &str, kernel: &str, window: Option<&st
 
 fn status(bed: &Bed) -> String {
     String::from_utf8(bed.host.run(&["status"], &[]).stdout).unwrap()
-}
-
-fn entries(host: &Host) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(host.path("boot/loader/entries"))
-        .unwrap()
-        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
 }
 
 #[test]
@@ -283,8 +233,8 @@ fn with_variables_the_last_good_one_is_named_all_the_time() {
     let one = bed.host.current().unwrap();
     let two = offer(&mut bed, "two", Contract::DiesAtBoot, "new");
     bed.host.once();
-    assert_eq!(variable(&bed.host).as_deref(), Some("generation-2+[1-9]*.conf"));
-    assert!(bed.host.text("boot/loader/loader.conf").contains("default generation-1.conf"));
+    assert_eq!(variable(&bed.host), None, "it would outrank the trial");
+    assert!(bed.host.text("boot/loader/loader.conf").contains("default generation-*.conf"));
     let before = bed.host.text("boot/boots").lines().count();
     assert_eq!(power_cycle(&bed.host), one, "not somebody else's");
     let boots = bed.host.text("boot/boots");
@@ -300,16 +250,9 @@ fn with_variables_the_last_good_one_is_named_all_the_time() {
     assert_eq!(power_cycle(&bed.host), three);
 }
 
-/// The power fails at every fault point of an update, and the machine is started again: as the old system as
-/// long as the new one has no proof, and in the end as the new one.
-fn power_fails_everywhere(kernel: &str, variables: bool) {
-    let mut bed = machine("old");
-    if variables {
-        keep_variables(&bed.host);
-        somebody_elses(&bed.host);
-    }
-    window(&bed, true);
-    let two = offer(&mut bed, "two", Contract::Honest, kernel);
+/// A host that does all of one check-in but what comes after a fault point, once for each of them; where it is, whether
+/// it switched and proved the new system before, and it.
+fn at_every_point(bed: &Bed, mut tried: impl FnMut(&str, bool, &Host, &Server)) {
     let server = Server::start(bed.fleet.path());
     let probe = bed.host.copy(&server);
     let log = probe.path("fault-points");
@@ -320,48 +263,109 @@ fn power_fails_everywhere(kernel: &str, variables: bool) {
     // What comes before changes nothing yet; `kills.rs` has it.
     let changing = text.lines().skip_while(|p| !p.starts_with("state:begin"));
     for point in changing.filter(|p| seen.insert((*p).to_owned())) {
-        // Where the firmware keeps no variables, the contract's `boot` names the new one before it has tries.
-        let from = if variables && kernel == "new" { "promote:armed" } else { "promote:" };
-        proved |= point.starts_with(from);
+        proved |= point.starts_with("promote:");
         let server = Server::start(bed.fleet.path());
         let host = bed.host.copy(&server);
         let (code, said) = host.once_with(&[("AFIELD_FAULT", point)]);
         assert_eq!(code, -1, "{point} was not passed: {said}");
-        let up = power_cycle(&host);
-        assert!(up != two || proved, "{point}: {two} was started without a proof");
+        tried(point, proved, &host, &server);
+    }
+}
+
+/// Where the firmware keeps no variables, the contract's `boot` names the new system before it has tries.
+fn is_unguarded(point: &str, variables: bool) -> bool {
+    !variables && point.starts_with("promote:entries-written")
+}
+
+/// The power fails at every fault point of an update, and the machine is started again: as the old system as long as the
+/// new one has no proof, or else with a try of the new one that is counted; and in the end as the new one.
+fn power_fails_everywhere(loader: Loader, kernel: &str, variables: bool) {
+    let mut bed = machine_with(loader, "old");
+    if variables {
+        keep_variables(&bed.host);
+        somebody_elses(&bed.host);
+    }
+    window(&bed, true);
+    let two = offer(&mut bed, "two", Contract::Honest, kernel);
+    let mut tries = 0;
+    at_every_point(&bed, |point, proved, host, server| {
+        let up = power_cycle(host);
+        if up == two {
+            tries += 1;
+            // With another kernel the boot is the proof.
+            assert!(proved || kernel != "old", "{point}: {two} was started without a proof");
+            let counted = is_on_trial(host) || is_unguarded(point, variables);
+            assert!(counted, "{point}: {two} would be started for ever: {:?}", entries(host));
+        }
         for _ in 0..3 {
             host.once();
             if host.path("run/reboot-asked").exists() {
-                power_cycle(&host);
+                power_cycle(host);
             }
         }
         assert_eq!(host.text("etc/site"), "two", "{point}");
-        assert_eq!(power_cycle(&host), two, "{point}");
+        assert_eq!(power_cycle(host), two, "{point}");
         let reports = server.reports();
         let last = &reports.last().unwrap_or_else(|| panic!("{point}: no report")).event;
         assert_eq!(last, &Event::Healthy, "{point}");
+    });
+    assert!(tries > 0, "the new system was on trial nowhere");
+}
+
+/// The same with a system that dies at boot: in the end it is left, wherever the power failed.
+fn what_dies_is_left_everywhere(loader: Loader, variables: bool) {
+    let mut bed = machine_with(loader, "old");
+    if variables {
+        keep_variables(&bed.host);
     }
-    assert!(proved, "no point after the proof in {text}");
+    window(&bed, true);
+    let one = bed.host.current().unwrap();
+    offer(&mut bed, "two", Contract::DiesAtBoot, "new");
+    at_every_point(&bed, |point, _, host, server| {
+        if is_unguarded(point, variables) && loader != Loader::Grub {
+            return;
+        }
+        assert_eq!(power_cycle(host), one, "{point}");
+        for _ in 0..3 {
+            host.once();
+            if host.path("run/reboot-asked").exists() {
+                assert_eq!(power_cycle(host), one, "{point}");
+            }
+        }
+        let told = |e: &Event| matches!(e, Event::RolledBack { from: ReleaseId(2), .. });
+        assert!(server.reports().iter().any(|r| told(&r.event)), "{point}");
+        assert_eq!(power_cycle(host), one, "{point}");
+    });
 }
 
 #[test]
 fn the_power_fails_at_every_point_of_a_switch() {
-    power_fails_everywhere("old", false);
+    power_fails_everywhere(Loader::TriesInIds, "old", false);
 }
 
 #[test]
 fn the_power_fails_at_every_point_of_an_update_that_needs_a_boot() {
-    power_fails_everywhere("new", false);
+    power_fails_everywhere(Loader::TriesInIds, "new", false);
 }
 
 #[test]
 fn with_variables_the_power_fails_at_every_point_of_a_switch() {
-    power_fails_everywhere("old", true);
+    power_fails_everywhere(Loader::TriesInIds, "old", true);
 }
 
 #[test]
 fn with_variables_the_power_fails_at_every_point_of_an_update_that_needs_a_boot() {
-    power_fails_everywhere("new", true);
+    power_fails_everywhere(Loader::NoTriesInIds, "new", true);
+}
+
+#[test]
+fn a_system_that_dies_at_boot_is_left_wherever_the_power_failed_before() {
+    what_dies_is_left_everywhere(Loader::NoTriesInIds, true);
+}
+
+#[test]
+fn with_grub_a_system_that_dies_at_boot_is_left_wherever_the_power_failed_before() {
+    what_dies_is_left_everywhere(Loader::Grub, false);
 }
 
 #[test]

@@ -56,15 +56,18 @@ impl Grub {
         self.of(system)?.with_context(|| format!("no boot entry starts {system}"))
     }
 
-    pub fn hold(&self, good: &StorePath) -> anyhow::Result<()> {
-        match self.of(good)? {
-            Some(entry) => self.set("saved_entry", Some(&entry)),
-            // The first state may have been written by somebody else; then nothing is held.
-            None => Ok(()),
-        }
+    pub fn has(&self, system: &StorePath) -> bool {
+        self.of(system).is_ok_and(|entry| entry.is_some())
     }
 
-    pub fn arm(&self, system: &StorePath) -> anyhow::Result<()> {
+    pub fn hold(&self, safe: &StorePath) -> anyhow::Result<()> {
+        // One that has no entry yet gets it now.
+        self.of(safe)?.map_or(Ok(()), |entry| self.set("saved_entry", Some(&entry)))
+    }
+
+    pub fn arm(&self, system: &StorePath, safe: &StorePath) -> anyhow::Result<()> {
+        let safe = self.must(safe).context("the machine would have nothing to go back to")?;
+        self.set("saved_entry", Some(&safe))?;
         self.set("next_entry", Some(&self.must(system)?))
     }
 

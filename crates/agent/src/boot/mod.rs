@@ -45,29 +45,36 @@ impl Loader {
         !matches!(self, Self::Unknown)
     }
 
-    /// Before entries are rewritten: the last system that was booted stays what is started.
-    pub fn hold(&self, good: Option<&StorePath>) -> anyhow::Result<()> {
-        match (self, good) {
-            (Self::SystemdBoot(entries), good) => entries.hold(good),
-            (Self::Grub(grub), Some(good)) => grub.hold(good),
-            _ => Ok(()),
+    /// Whether it can start a system.
+    pub fn has(&self, system: &StorePath) -> bool {
+        match self {
+            Self::SystemdBoot(entries) => entries.has(system),
+            Self::Grub(grub) => grub.has(system),
+            Self::Unknown => false,
         }
     }
 
-    /// Counts the tries of a system that is not the one to start next.
-    pub fn count(&self, system: &StorePath) -> anyhow::Result<()> {
+    /// Before entries are rewritten: the last system that was booted is what is started. Returns what had used up its
+    /// tries, which the contract does not know.
+    pub fn hold(&self, safe: &StorePath) -> anyhow::Result<Vec<String>> {
         match self {
-            Self::SystemdBoot(entries) => entries.count(system).map(drop),
-            // There only the next boot is a trial; the ones before have been started.
-            _ => Ok(()),
+            Self::SystemdBoot(entries) => entries.hold(safe),
+            Self::Grub(grub) => grub.hold(safe).map(|()| Vec::new()),
+            Self::Unknown => Ok(Vec::new()),
         }
     }
 
-    /// Gives a system its tries; `next` is what the machine starts after them.
-    pub fn arm(&self, system: &StorePath, next: &StorePath) -> anyhow::Result<()> {
+    /// Gives a system its tries. What is started after them is `safe`, the last one that was booted, and nothing else:
+    /// what was proved without a boot waits for a trial of its own.
+    pub fn arm(
+        &self,
+        system: &StorePath,
+        safe: &StorePath,
+        spent: &[String],
+    ) -> anyhow::Result<()> {
         match self {
-            Self::SystemdBoot(entries) => entries.arm(system, next),
-            Self::Grub(grub) => grub.arm(system),
+            Self::SystemdBoot(entries) => entries.arm(system, safe, spent),
+            Self::Grub(grub) => grub.arm(system, safe),
             Self::Unknown => Ok(()),
         }
     }

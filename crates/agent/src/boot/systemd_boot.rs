@@ -1,21 +1,25 @@
 //! systemd-boot: an entry `NAME+3.conf` has three tries. The loader renames it to `NAME+2-1.conf` when it
 //! starts it, down to `NAME+0-3.conf`; one without a number is good.
 //!
-//! What is named to be started is a new entry only as long as it has tries left (`NAME+[1-9]*.conf`). After that the
-//! pattern fits nothing. Where the firmware keeps variables, it stands in one, which holds the last good entry while
-//! others are written, and `default` in `loader.conf` names what is started after it. Elsewhere it stands in
-//! `loader.conf` itself, and after it the loader takes the newest entry that is not used up.
+//! Which one is started is told by `default` in `loader.conf`. A blessed system is named there. On trial it is a
+//! pattern that fits all of the host's systems: the first that fits is started, and what is used up comes last, so
+//! that it is the one on trial and after it the last good one. No name there has tries in it: to systemd-boot before
+//! 258 they belong to an entry's name, and since then they do not. Where the firmware keeps variables, one of them holds
+//! the last good one while entries are written: the contract knows of no trial.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use afield_core::ids::StorePath;
 use afield_store::files;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
 
 use super::variable::Variable;
 use crate::config::Config;
 use crate::journal::{self, Level};
+
+mod order;
+use order::{first_in_the_menu, split};
 
 /// A boot is tried this often.
 const TRIES: u32 = 3;
@@ -52,6 +56,7 @@ impl Entries {
         &self.partition
     }
 
+    /// The newest first, as the loader sorts them.
     fn all(&self) -> anyhow::Result<Vec<Entry>> {
         let folder = self.partition.join("loader/entries");
         let mut entries = Vec::new();
@@ -66,16 +71,23 @@ impl Entries {
             let text = String::from_utf8_lossy(&text).into_owned();
             entries.push(Entry { name, tries, path, text });
         }
-        entries.sort_by_key(|entry| natural(&entry.name));
+        entries.sort_by(first_in_the_menu);
         Ok(entries)
     }
 
     /// The newest entry that starts a system.
     fn of(&self, system: &StorePath) -> anyhow::Result<Option<Entry>> {
-        Ok(self.all()?.into_iter().rfind(|entry| super::starts(&entry.text, system)))
+        Ok(self.all()?.into_iter().find(|entry| entry.starts(system)))
+    }
+
+    pub fn has(&self, system: &StorePath) -> bool {
+        self.of(system).is_ok_and(|entry| entry.is_some())
     }
 
     fn rename(&self, entry: &Entry, tries: Option<(u32, u32)>) -> anyhow::Result<()> {
+        if entry.tries == tries.map(|(left, _)| left) {
+            return Ok(());
+        }
         let to = match tries {
             None => format!("{}.conf", entry.name),
             Some((left, 0)) => format!("{}+{left}.conf", entry.name),
@@ -104,95 +116,112 @@ impl Entries {
         Ok(())
     }
 
-    /// The variable, while it decides what is started.
-    fn deciding(&self) -> Option<&Variable> {
-        self.variable.as_ref().filter(|variable| variable.is_there())
-    }
-
-    /// While entries are written, the last good one is what starts: the contract knows of no trial.
-    pub fn hold(&self, good: Option<&StorePath>) -> anyhow::Result<()> {
-        let good = good.map(|good| self.of(good)).transpose()?.flatten();
-        if let (Some(variable), Some(good)) = (&self.variable, good) {
-            let held = variable.set(&format!("{}.conf", good.name));
-            if variable.is_there() {
-                held?;
-            } else if let Err(e) = held {
-                // It goes without, as on a firmware that keeps nothing.
-                journal::say(Level::Notice, &format!("{e:#}"));
-            }
+    /// The last booted system is what starts while entries are written. Those with tries would stay beside what the
+    /// contract writes anew without; the names of those that were used up are returned.
+    pub fn hold(&self, safe: &StorePath) -> anyhow::Result<Vec<String>> {
+        if let Some(entry) = self.of(safe)? {
+            self.only(&entry)?;
+            self.name_in_the_firmware(&entry)?;
         }
-        self.forget_trials()
-    }
-
-    /// Entries with tries would stay beside those that the contract writes anew without.
-    fn forget_trials(&self) -> anyhow::Result<()> {
+        let mut spent = Vec::new();
         for entry in self.all()?.into_iter().filter(|entry| entry.tries.is_some()) {
             self.rename(&entry, None)?;
+            if entry.tries == Some(0) {
+                spent.push(entry.name);
+            }
         }
-        Ok(())
+        Ok(spent)
     }
 
-    pub fn count(&self, system: &StorePath) -> anyhow::Result<String> {
-        let entry = self.of(system)?;
-        let entry = entry.with_context(|| format!("no boot entry starts {system}"))?;
-        if entry.tries.is_none_or(|left| left == 0) {
-            self.rename(&entry, Some((TRIES, 0)))?;
-        }
-        Ok(entry.name)
-    }
-
-    /// `next` is what starts when the tries are used up.
-    pub fn arm(&self, system: &StorePath, next: &StorePath) -> anyhow::Result<()> {
-        let name = self.count(system)?;
-        let trial = format!("{name}+[1-9]*.conf");
-        let (Some(variable), Some(next)) = (self.deciding(), self.of(next)?) else {
-            return self.set_default(&trial);
+    fn name_in_the_firmware(&self, entry: &Entry) -> anyhow::Result<()> {
+        let Some(variable) = &self.variable else {
+            return Ok(());
         };
-        self.set_default(&match next.tries {
-            None => format!("{}.conf", next.name),
-            Some(_) => format!("{}+[1-9]*.conf", next.name),
+        match variable.set(&format!("{}.conf", entry.name)) {
+            Err(e) if !variable.is_there() => {
+                // It goes without, as on a firmware that keeps nothing.
+                journal::say(Level::Notice, &format!("{e:#}"));
+                Ok(())
+            }
+            named => named,
+        }
+    }
+
+    /// `loader.conf` decides again.
+    fn release(&self) -> anyhow::Result<()> {
+        let there = self.variable.as_ref().filter(|variable| variable.is_there());
+        there.map_or(Ok(()), Variable::remove)
+    }
+
+    /// Whatever tries others have, this one starts. An entry without tries has one name under both rules.
+    fn only(&self, entry: &Entry) -> anyhow::Result<()> {
+        self.rename(entry, None)?;
+        self.set_default(&format!("{}.conf", entry.name))
+    }
+
+    /// A system is on trial; behind it stands `safe`, and nothing between them that was never booted.
+    pub fn arm(
+        &self,
+        system: &StorePath,
+        safe: &StorePath,
+        spent: &[String],
+    ) -> anyhow::Result<()> {
+        let entries = self.all()?;
+        let starts = |system: &StorePath, from: usize| {
+            let found = entries.iter().skip(from).position(|entry| entry.starts(system));
+            found.map(|place| from + place)
+        };
+        let at = starts(system, 0).with_context(|| format!("no boot entry starts {system}"))?;
+        let behind = starts(safe, at + 1).with_context(|| {
+            format!("no boot entry behind that of {system} starts {safe}, which was booted last")
         })?;
-        variable.set(&trial)
+        let (trial, good) = (&entries[at], &entries[behind]);
+        let pattern = pattern(&trial.name, &good.name)?;
+        let (fits, spent_before) = (
+            |entry: &Entry| entry.name.starts_with(&pattern),
+            |entry: &Entry| spent.contains(&entry.name) && !entry.starts(safe),
+        );
+        if let Some(other) = entries.iter().take(behind).find(|e| fits(e) && !e.is_ours()) {
+            bail!("{} would be started instead of {}", other.path.display(), good.name);
+        }
+        // First of all it is not started for ever, and then nothing else is.
+        self.rename(trial, Some((trial.tries.filter(|n| *n > 0).unwrap_or(TRIES), 0)))?;
+        self.only(good)?;
+        for (i, entry) in entries.iter().enumerate().filter(|(i, e)| *i != at && fits(e)) {
+            if i < behind || spent_before(entry) {
+                self.rename(entry, Some((0, TRIES)))?;
+            }
+        }
+        self.set_default(&format!("{pattern}*.conf"))?;
+        self.release()
     }
 
     pub fn bless(&self, system: &StorePath) -> anyhow::Result<()> {
         let Some(entry) = self.of(system)? else {
-            anyhow::bail!("no boot entry starts {system}, which was started");
+            bail!("no boot entry starts {system}, which was started");
         };
-        // Named first where something else would start as soon as the variable's pattern fits no more.
-        let default = format!("{}.conf", entry.name);
-        if self.deciding().is_some() {
-            self.set_default(&default)?;
-        }
-        if entry.tries.is_some() {
-            self.rename(&entry, None)?;
-        }
-        self.set_default(&default)?;
+        self.only(&entry)?;
         self.release()
     }
 
-    fn release(&self) -> anyhow::Result<()> {
-        self.deciding().map_or(Ok(()), Variable::remove)
-    }
-
-    /// Every entry that is still on trial is used up. Then the newest good one is what starts, and naming it
-    /// is a help and no need.
+    /// The good one is what starts, which needs no room. What was on trial is used up as well: that is a help and
+    /// no need, and may fail on a partition without room for a longer name.
     pub fn retreat(&self, good: &StorePath) -> anyhow::Result<bool> {
-        for entry in self.all()? {
-            if entry.tries.is_some_and(|left| left > 0) && !super::starts(&entry.text, good) {
-                self.rename(&entry, Some((0, TRIES)))?;
+        let entry = self.of(good)?;
+        if let Some(entry) = &entry {
+            self.only(entry)?;
+        }
+        self.release()?;
+        let mut marked = Ok(());
+        for other in self.all()? {
+            if other.tries.is_some_and(|left| left > 0) && !other.starts(good) {
+                marked = marked.and(self.rename(&other, Some((0, TRIES))));
             }
         }
-        let Some(entry) = self.of(good)? else {
-            self.release()?;
-            return Ok(false);
-        };
-        if entry.tries.is_some() {
-            self.rename(&entry, None)?;
+        if entry.is_none() {
+            marked?;
         }
-        self.set_default(&format!("{}.conf", entry.name))?;
-        self.release()?;
-        Ok(true)
+        Ok(entry.is_some())
     }
 
     pub fn gave_up(&self, system: &StorePath) -> bool {
@@ -200,29 +229,22 @@ impl Entries {
     }
 }
 
-/// Name and tries of `NAME+LEFT` or `NAME+LEFT-DONE`.
-fn split(stem: &str) -> (String, Option<u32>) {
-    let counted = stem.rsplit_once('+').and_then(|(name, tries)| {
-        let left = tries.split_once('-').map_or(tries, |(left, _)| left);
-        Some((name.to_owned(), left.parse().ok()?))
-    });
-    match counted {
-        Some((name, left)) => (name, Some(left)),
-        None => (stem.to_owned(), None),
+impl Entry {
+    fn starts(&self, system: &StorePath) -> bool {
+        super::starts(&self.text, system)
+    }
+
+    /// It starts a system of Nix's, and not one of somebody else's.
+    fn is_ours(&self) -> bool {
+        self.text.split_whitespace().any(|word| word.starts_with("init=/nix/store/"))
     }
 }
 
-/// Sorts `generation-9` before `generation-10`.
-fn natural(name: &str) -> Vec<(String, u64)> {
-    let mut parts = Vec::new();
-    let mut rest = name;
-    while !rest.is_empty() {
-        let text = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-        let (word, tail) = rest.split_at(text);
-        let digits = tail.find(|c: char| !c.is_ascii_digit()).unwrap_or(tail.len());
-        let (number, tail) = tail.split_at(digits);
-        parts.push((word.to_owned(), number.parse().unwrap_or(0)));
-        rest = tail;
-    }
-    parts
+/// How the names of both begin, up to their numbers.
+fn pattern(one: &str, other: &str) -> anyhow::Result<String> {
+    let common = one.chars().zip(other.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a);
+    let common: String = common.take_while(|c| !"*?[]\\".contains(*c)).collect();
+    let common = common.trim_end_matches(|c: char| c.is_ascii_digit());
+    ensure!(!common.is_empty(), "the boot entries {one} and {other} have nothing in common");
+    Ok(common.to_owned())
 }

@@ -56,13 +56,10 @@ impl Run<'_> {
 
     /// Step 10: the attempt is the last good generation now.
     pub(super) fn commit(&mut self) -> anyhow::Result<()> {
+        let booted = crate::observe::boot(&self.host.config, &self.state) == Boot::Happened;
         let Some(attempt) = self.state.attempt.take() else {
             return Ok(());
         };
-        let booted = attempt.boot.is_some();
-        if booted || attempt.direction == Direction::Back {
-            boot_check::disarm(self.host)?;
-        }
         self.state.stuck = None;
         let last = std::mem::replace(&mut self.state.good, attempt.to);
         let good = self.state.good.release;
@@ -73,6 +70,10 @@ impl Run<'_> {
                 Some(fallback) => Some(fallback),
                 None => self.fall_back_to(last, attempt.before),
             };
+        }
+        // Else the next boot is to prove something.
+        if self.state.fallback.is_none() {
+            boot_check::disarm(self.host)?;
         }
         if let Some(failure) = attempt.failure {
             self.blame(failure)?;

@@ -41,7 +41,7 @@ impl Run<'_> {
             anyhow::bail!("nothing to be promoted");
         };
         if attempt.direction == Direction::Back {
-            return promote::back(self.host, &self.nix, system);
+            return promote::back(self.host, &self.nix, &self.state, system);
         }
         if self.happened() == Boot::Happened {
             return promote::bless(self.host, &self.nix, system);

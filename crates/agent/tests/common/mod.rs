@@ -1,6 +1,7 @@
 //! A fleet, a server that can lie, and one host.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part")]
 
+pub mod machine;
 pub mod site;
 
 use afield_core::host_data::{Access, HostData};

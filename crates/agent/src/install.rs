@@ -14,8 +14,10 @@ use crate::nix;
 const UNIT: &str = include_str!("../../../packaging/afield-agent.service");
 const BOOT_CHECK: &str = include_str!("../../../packaging/afield-boot-check.service");
 const BOOT_FAILED: &str = include_str!("../../../packaging/afield-boot-failed.service");
+const TUNNEL: &str = include_str!("../../../packaging/afield-tunnel.service");
 const PROGRAM: &str = "/usr/local/bin/afield-agent";
 const UNIT_FILE: &str = "/etc/systemd/system/afield-agent.service";
+const TUNNEL_FILE: &str = "/etc/systemd/system/afield-tunnel.service";
 const BOOT_CHECK_FILE: &str = "/etc/systemd/system/afield-boot-check.service";
 const BOOT_FAILED_FILE: &str = "/etc/systemd/system/afield-boot-failed.service";
 const CONFIG: &str = "/etc/afield/agent.toml";
@@ -25,6 +27,8 @@ const SSHD: &str = "/etc/ssh/sshd_config.d/afield.conf";
 const SSHD_LINES: &str = "# Written by `afield-agent install`.
 AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/authorized_keys.d/%u /var/lib/afield-access/authorized_keys.d/%u
 ";
+/// What runs from the installation on.
+const UNITS: [&str; 2] = ["afield-agent.service", "afield-tunnel.service"];
 const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key";
 /// A trust root or program has at most this many bytes.
 const MAX_FILE: u64 = 256 << 20;
@@ -123,11 +127,14 @@ fn wants(args: &Args) -> anyhow::Result<Vec<Want>> {
         Want::Package { name: "nix-bin", present: || found("nix-store") },
         // It knows the accounts that host data brings.
         Want::Package { name: "libnss-systemd", present: has_nss_systemd },
+        // The tunnel is the system's own ssh.
+        Want::Package { name: "openssh-client", present: || found("ssh") },
         Want::HostKey,
         file(TRUST_ROOT, 0o644, root, true),
         file(CONFIG, 0o644, config, true),
         file(PROGRAM, 0o755, own, false),
         file(UNIT_FILE, 0o644, UNIT.into(), false),
+        file(TUNNEL_FILE, 0o644, TUNNEL.into(), false),
         file(BOOT_CHECK_FILE, 0o644, BOOT_CHECK.into(), false),
         file(BOOT_FAILED_FILE, 0o644, BOOT_FAILED.into(), false),
         file(SSHD, 0o644, SSHD_LINES.into(), true),
@@ -170,7 +177,9 @@ fn settle(want: &Want, dry_run: bool, changed: bool) -> anyhow::Result<bool> {
         Want::File { path, mode, content, .. } => {
             (!is_there(Path::new(path), *mode, content), format!("write {path}"))
         }
-        Want::Running => (changed || !running(), "enable and start afield-agent.service".into()),
+        Want::Running => {
+            (changed || !running(), format!("enable and start {}", UNITS.join(" and ")))
+        }
     };
     if !missing {
         return Ok(false);
@@ -235,17 +244,26 @@ fn systemctl(arguments: &[&str]) -> anyhow::Result<()> {
 }
 
 fn running() -> bool {
-    systemctl(&["is-active", "--quiet", "afield-agent.service"]).is_ok()
-        && systemctl(&["is-enabled", "--quiet", "afield-agent.service"]).is_ok()
+    let is = |what: &str| UNITS.iter().all(|unit| systemctl(&[what, "--quiet", unit]).is_ok());
+    is("is-active") && is("is-enabled")
 }
 
 fn start() -> anyhow::Result<()> {
     systemctl(&["daemon-reload"])?;
-    let units = ["afield-agent.service", "afield-boot-check.service", "afield-boot-failed.service"];
-    systemctl(&[&["enable", "--quiet"][..], &units].concat())?;
+    let [agent, tunnel] = UNITS;
+    let boot = ["afield-boot-check.service", "afield-boot-failed.service"];
+    systemctl(&[&["enable", "--quiet", agent, tunnel][..], &boot].concat())?;
     // It is back when the agent says that it is ready.
-    systemctl(&["restart", "afield-agent.service"])
+    systemctl(&["restart", agent])
         .context("the agent does not start; `journalctl --unit afield-agent` says why")?;
+    if systemctl(&["is-active", "--quiet", tunnel]).is_ok() {
+        println!(
+            "the tunnel goes on as it was started, since you may have come through it; \
+             `systemctl restart afield-tunnel` gives it what is new"
+        );
+    }
+    systemctl(&["start", tunnel])
+        .context("the tunnel does not start; `journalctl --unit afield-tunnel` says why")?;
     // So that it reads its new file; running sessions go on.
     systemctl(&["reload-or-restart", "ssh.service"])
         .context("sshd is not reloaded; is openssh-server installed?")

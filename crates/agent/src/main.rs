@@ -174,6 +174,7 @@ fn run_tunnel(args: &TunnelArgs) -> anyhow::Result<ExitCode> {
         configs: args.tunnel_config.clone(),
         state: args.tunnel_state.clone(),
         status: args.tunnel_status.clone(),
+        key: args.tunnel_key.clone(),
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -114,6 +114,9 @@ pub struct TunnelArgs {
     /// Where it says how each tunnel is doing.
     #[arg(long, value_name = "FILE", default_value = "/run/afield-tunnel/status.json")]
     pub tunnel_status: PathBuf,
+    /// The host's private key, if this user cannot read it where the configuration says.
+    #[arg(long, value_name = "FILE")]
+    pub tunnel_key: Option<PathBuf>,
     /// Only check the configuration.
     #[arg(long)]
     pub check: bool,

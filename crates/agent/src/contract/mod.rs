@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use afield_core::ids::StorePath;
@@ -99,9 +99,10 @@ pub fn run(config: &Config, system: &StorePath, action: Action, log: &File) -> a
         // What it wrote to /etc is what the distribution starts.
         (Contract::SystemManager, Action::Boot) => return Ok(()),
     };
-    if (contract, action) == (Contract::SystemManager, Action::Test) {
-        system_manager::make_way(config, system)?;
-    }
+    let moved = match (contract, action) {
+        (Contract::SystemManager, Action::Test) => system_manager::make_way(config, system)?,
+        _ => Vec::new(),
+    };
     let tool = format!("{system}/{}", contract.program());
     let mut command = if config.is_machine() {
         match action {
@@ -115,7 +116,14 @@ pub fn run(config: &Config, system: &StorePath, action: Action, log: &File) -> a
         chroot
     };
     command.args(args).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
-    let mut child = command.spawn().with_context(|| format!("{tool} cannot be run"))?;
+    let child = command.spawn().with_context(|| format!("{tool} cannot be run"))?;
+    let ended = end(child, config);
+    system_manager::hand_over(config, &moved);
+    ended
+}
+
+/// Waits for the end of an activation, and ends one that takes too long.
+fn end(mut child: Child, config: &Config) -> anyhow::Result<()> {
     let deadline = Instant::now() + config.activation_timeout.duration();
     loop {
         if let Some(status) = child.try_wait()? {

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::process::Command;
 
 use afield_core::ids::StorePath;
 use afield_store::files;
@@ -66,11 +67,11 @@ pub fn differences(config: &Config, system: &StorePath) -> Vec<String> {
 }
 
 /// Moves aside what `afield-agent install` wrote where a system brings a file of its own: the system would pass over it,
-/// and never be in force. What anybody else wrote stays, and fails the release by name.
-pub fn make_way(config: &Config, system: &StorePath) -> anyhow::Result<()> {
+/// and never be in force. What anybody else wrote stays, and fails the release by name. Returns what was moved.
+pub fn make_way(config: &Config, system: &StorePath) -> anyhow::Result<Vec<PathBuf>> {
     let system = Path::new(system.as_str());
     let etc: EtcFiles = read(config, &system.join("etcFiles/etcFiles.json"))?;
-    let mut targets = Vec::new();
+    let (mut targets, mut moved) = (Vec::new(), Vec::new());
     walk(config, &etc.static_env, Path::new(""), &mut targets)?;
     let copied = etc.entries.into_values().filter(|entry| entry.mode != "symlink");
     targets.extend(copied.map(|entry| entry.target));
@@ -81,9 +82,20 @@ pub fn make_way(config: &Config, system: &StorePath) -> anyhow::Result<()> {
             let mut aside = full.clone().into_os_string();
             aside.push(".from-install");
             fs::rename(&full, aside).with_context(|| full.display().to_string())?;
+            moved.push(path);
         }
     }
-    Ok(())
+    Ok(moved)
+}
+
+/// The tunnel goes over to the unit that took the place of the installation's: the engine starts it, and something of this
+/// name runs already. The agent goes over by itself.
+pub fn hand_over(config: &Config, moved: &[PathBuf]) {
+    let tunnel = moved.iter().any(|path| path.ends_with("afield-tunnel.service"));
+    if tunnel && config.is_machine() {
+        // What comes of it is seen by the proof: a unit that failed, a host that is out of reach.
+        let _ = Command::new("systemctl").args(["try-restart", "afield-tunnel.service"]).status();
+    }
 }
 
 fn compare(config: &Config, system: &Path, found: &mut Vec<String>) -> anyhow::Result<()> {

@@ -26,7 +26,7 @@ use std::time::Duration;
 use afield_core::ids::Name;
 use afield_core::tunnel::{Config, Site};
 use afield_store::files;
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use self::folder::Folder;
 use self::worker::Worker;
@@ -47,6 +47,27 @@ pub struct Places {
     pub state: PathBuf,
     /// Where it says how it is doing, for people and checks.
     pub status: PathBuf,
+    /// The private key, if not where the configuration says.
+    pub key: Option<PathBuf>,
+}
+
+impl Places {
+    /// The configuration that is there; none if nobody named any relays yet.
+    fn config(&self) -> anyhow::Result<Option<Config>> {
+        let Some(path) = self.configs.iter().find(|path| path.exists()) else { return Ok(None) };
+        let mut config = read_config(path)?;
+        if let Some(key) = &self.key {
+            config.key = key.to_str().context("--tunnel-key is not UTF-8")?.to_owned();
+            config.check().context("--tunnel-key")?;
+        }
+        Ok(Some(config))
+    }
+
+    /// Where the configuration is looked for, for people.
+    fn looked_for(&self) -> String {
+        let all: Vec<String> = self.configs.iter().map(|path| path.display().to_string()).collect();
+        all.join(" or ")
+    }
 }
 
 /// Reads and checks a configuration.
@@ -74,7 +95,7 @@ pub fn run(places: &Places) -> anyhow::Result<()> {
     let mut tunnels = Tunnels { folder, site, workers: BTreeMap::new(), trouble: None };
     let mut clock = watch::Clock::new();
     loop {
-        tunnels.follow(&places.configs);
+        tunnels.follow(places);
         if wait(&changes) || clock.jumped() {
             tunnels.network_changed();
         }
@@ -112,19 +133,17 @@ struct Tunnels {
 impl Tunnels {
     /// Makes the workers those of the configuration. A worker whose part of it is unchanged is left alone: the person
     /// who changes it may come through there.
-    fn follow(&mut self, paths: &[PathBuf]) {
-        let there = paths.iter().find(|path| path.exists()).or(paths.last());
-        let config = match there.map_or_else(|| bail!("no file is named"), |path| read_config(path))
-        {
-            Ok(config) => config,
-            Err(e) => {
-                let trouble = format!("{e:#}; what ran before goes on");
-                if self.trouble.as_ref() != Some(&trouble) {
-                    say(&trouble);
-                    self.trouble = Some(trouble);
-                }
-                return;
+    fn follow(&mut self, places: &Places) {
+        let config = match places.config() {
+            Ok(Some(config)) => config,
+            Ok(None) if self.workers.is_empty() => {
+                return self.say_once(format!("{} names no relays yet", places.looked_for()));
             }
+            Ok(None) => {
+                let gone = format!("{} is gone", places.looked_for());
+                return self.say_once(format!("{gone}; what ran before goes on"));
+            }
+            Err(e) => return self.say_once(format!("{e:#}; what ran before goes on")),
         };
         self.trouble = None;
         let mut wanted: BTreeMap<Name, Config> = BTreeMap::new();
@@ -147,6 +166,13 @@ impl Tunnels {
         for (name, own) in wanted {
             let (folder, site) = (self.folder.clone(), self.site.clone());
             self.workers.entry(name).or_insert_with(|| Worker::start(own, folder, site));
+        }
+    }
+
+    fn say_once(&mut self, trouble: String) {
+        if self.trouble.as_ref() != Some(&trouble) {
+            say(&trouble);
+            self.trouble = Some(trouble);
         }
     }
 

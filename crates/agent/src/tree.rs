@@ -183,14 +183,23 @@ pub fn is_in_memory(folder: &Path) -> bool {
 
 /// Puts the folder `new` in the place of another, which is there at every moment if it was, and removes what was there.
 pub fn exchange(new: &Path, folder: &Path) -> io::Result<()> {
-    if folder.exists() {
-        renameat_with(CWD, new, CWD, folder, RenameFlags::EXCHANGE)?;
-        fault::point("folder:exchanged");
-        // What is removed must not be the newer one after a power cut.
-        folder.parent().map_or(Ok(()), files::sync_dir)?;
-        remove(new)?;
-    } else {
+    if !folder.exists() {
         fs::rename(new, folder)?;
+        return folder.parent().map_or(Ok(()), files::sync_dir);
+    }
+    match renameat_with(CWD, new, CWD, folder, RenameFlags::EXCHANGE) {
+        Ok(()) => {
+            fault::point("folder:exchanged");
+            // What is removed must not be the newer one after a power cut.
+            folder.parent().map_or(Ok(()), files::sync_dir)?;
+            remove(new)?;
+        }
+        // rename(2): a file system that cannot do this, as ZFS before 2.2. For a moment nothing is there.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            remove(folder)?;
+            fs::rename(new, folder)?;
+        }
+        Err(e) => return Err(e.into()),
     }
     folder.parent().map_or(Ok(()), files::sync_dir)
 }

@@ -388,6 +388,35 @@ fn without_a_known_boot_loader_no_restart_is_tried() {
     assert_eq!(bed.host.once().0, 0);
 }
 
+#[test]
+fn a_grub_that_cannot_forget_a_trial_is_given_none() {
+    let mut bed = machine_with(Loader::Grub, "old");
+    let one = bed.host.current().unwrap();
+    window(&bed, true);
+    let two = offer(&mut bed, "two", Contract::Honest, "new");
+    // All of the disk is LVM.
+    fs::create_dir_all(bed.host.path("proc/self")).unwrap();
+    fs::create_dir_all(bed.host.path("sys/dev/block/253:0/dm")).unwrap();
+    fs::write(bed.host.path("sys/dev/block/253:0/dm/uuid"), "LVM-0123\n").unwrap();
+    let mounts = |kind: &str, device: &str| {
+        let line = format!("1 0 {device} / / rw - {kind} /dev/root rw\n");
+        fs::write(bed.host.path("proc/self/mountinfo"), line).unwrap();
+    };
+    mounts("ext4", "253:0");
+    refused(&bed, "no-trial", "LVM or RAID");
+    mounts("btrfs", "0:30");
+    refused(&bed, "no-trial", "btrfs");
+    assert!(!bed.host.path("run/reboot-asked").exists());
+    assert_eq!(bed.host.current(), Some(one));
+
+    // An encrypted partition is no hindrance.
+    fs::write(bed.host.path("sys/dev/block/253:0/dm/uuid"), "CRYPT-LUKS2-0123\n").unwrap();
+    mounts("ext4", "253:0");
+    bed.host.once();
+    assert_eq!(power_cycle(&bed.host), two);
+    assert_eq!(bed.host.once().0, 0);
+}
+
 fn refused(bed: &Bed, code: &str, why: &str) {
     let (exit, said) = bed.host.once();
     assert_eq!((exit, &said["event"]["code"]), (3, &code.into()), "{said}");

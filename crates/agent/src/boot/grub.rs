@@ -9,6 +9,7 @@ use afield_core::ids::StorePath;
 use afield_store::files;
 use anyhow::{Context as _, bail};
 
+use super::writable;
 use crate::config::Config;
 
 /// The environment block is this long, and GRUB writes it where it is.
@@ -21,12 +22,21 @@ const MAX_CONFIG: u64 = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Grub {
     folder: PathBuf,
+    /// Why it cannot forget the one-shot entry.
+    hindrance: Option<String>,
 }
 
 impl Grub {
     pub fn find(config: &Config) -> Option<Self> {
-        let folder = config.inside(Path::new("/boot/grub"));
-        folder.join("grub.cfg").is_file().then_some(Self { folder })
+        let place = Path::new("/boot/grub");
+        let folder = config.inside(place);
+        let hindrance = writable::hindrance(config, place);
+        folder.join("grub.cfg").is_file().then_some(Self { folder, hindrance })
+    }
+
+    /// Why a system on trial would be started for ever.
+    pub fn hindrance(&self) -> Option<&str> {
+        self.hindrance.as_deref()
     }
 
     /// Where kernels are copied to, if they are.

@@ -19,6 +19,7 @@ mod grub;
 mod room;
 mod systemd_boot;
 mod variable;
+mod writable;
 
 /// How a machine is started.
 #[derive(Debug)]
@@ -42,7 +43,11 @@ impl Loader {
 
     /// Whether a new system gets tries and the machine falls back by itself.
     pub fn counts(&self) -> bool {
-        !matches!(self, Self::Unknown)
+        match self {
+            Self::SystemdBoot(_) => true,
+            Self::Grub(grub) => grub.hindrance().is_none(),
+            Self::Unknown => false,
+        }
     }
 
     /// Whether it can start a system.
@@ -117,6 +122,12 @@ impl Loader {
                  mount the boot partition, or name its place as `esp` in agent.toml"
                     .into(),
             ),
+            Self::Grub(grub) => grub.hindrance().map(|what| {
+                format!(
+                    "GRUB cannot write to {what}, where /boot/grub is, and would start a system on trial again and \
+                     again; give /boot a partition of its own"
+                )
+            }),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use afield_testkit::host::key;
-use afield_testkit::machine::power_cycle;
+use afield_testkit::machine::{Loader, power_cycle};
 use afield_testkit::net::wait_for;
 use afield_testkit::system::{Contract, Kernel, System};
 use common::Bed;
@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// A machine at release 1 with a cable, and a router that answers or does not.
 fn machine(kernel: &str, config: &str) -> Bed {
     let mut bed = Bed::new();
-    fs::create_dir_all(bed.host.path("boot/loader/entries")).unwrap();
+    Loader::TriesInIds.install(&bed.host);
     let toml = bed.host.text("etc/afield/agent.toml").replace("\"2s\"", "\"60s\"");
     let toml = format!("{toml}boot-patience = \"0s\"\nreach-patience = \"0s\"\n{config}\n");
     fs::write(bed.host.config(), toml).unwrap();

@@ -8,8 +8,9 @@ use std::fs;
 
 use afield_testkit::host::{Host, key};
 use afield_testkit::machine::power_cycle;
-use afield_testkit::system::{Contract, Kernel, System};
+use afield_testkit::system::{Contract, System};
 use common::Bed;
+use common::machine::{machine, offer, window};
 
 fn quarantined(host: &Host) -> serde_json::Value {
     let state: serde_json::Value =
@@ -19,23 +20,12 @@ fn quarantined(host: &Host) -> serde_json::Value {
 
 /// A machine that was just booted on trial with release 2, which is not well there; its systems.
 fn on_trial() -> (Bed, String, String) {
-    let mut bed = Bed::new();
-    fs::create_dir_all(bed.host.path("boot/loader/entries")).unwrap();
-    let toml = bed.host.text("etc/afield/agent.toml").replace("\"2s\"", "\"60s\"");
-    let any = "boot-patience = \"0s\"\nreboot-window = \"00:00-00:00\"\n";
-    fs::write(bed.host.config(), toml + any).unwrap();
-    let offer = |bed: &mut Bed, text: &str, kernel: &str| {
-        let system = System::with_kernel(text, Contract::Honest, Kernel::Named(kernel));
-        let data = format!("config {text}");
-        let release = bed.fleet.release(&[("clinic", key().public())], &system, &data);
-        bed.fleet.assign("clinic", release);
-        assert_eq!(bed.host.once().0, 0);
-        power_cycle(&bed.host)
-    };
-    let one = offer(&mut bed, "one", "old");
+    let mut bed = machine("old");
+    window(&bed, true);
+    let one = bed.host.current().unwrap();
+    let two = offer(&mut bed, "two", Contract::Honest, "new");
     assert_eq!(bed.host.once().0, 0);
-    let two = offer(&mut bed, "two", "new");
-    assert_ne!(one, two);
+    assert_eq!(power_cycle(&bed.host), two);
     fs::remove_file(bed.host.path("etc/site")).unwrap();
     (bed, one, two)
 }

@@ -138,11 +138,14 @@ impl Host {
     }
 }
 
+/// The agent's own folders, and Nix's: roots of what a signed release names may stand before any of it is here.
+const OWN: [&str; 3] = ["var/lib/afield", "nix/var/nix/db", "nix/var/nix/gcroots/afield-coming"];
+
 fn collect(root: &Path, folder: &Path, found: &mut BTreeMap<PathBuf, String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let short = path.strip_prefix(root).unwrap().to_owned();
-        if short.starts_with("var/lib/afield") || short.starts_with("nix/var/nix/db") {
+        if OWN.iter().any(|own| short.starts_with(own)) {
             continue;
         }
         let meta = fs::symlink_metadata(&path).unwrap();

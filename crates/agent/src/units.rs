@@ -87,7 +87,8 @@ fn log(unit: &str) -> Vec<String> {
     lines.into_iter().map(|line| clip(&format!("{unit}: {line}"))).collect()
 }
 
-fn systemctl(args: &[&str]) -> Command {
+/// systemd's `systemctl`, for programs.
+pub fn systemctl(args: &[&str]) -> Command {
     let mut command = Command::new("systemctl");
     command.args(args).args(["--no-pager", "--no-legend", "--plain"]).stdin(Stdio::null());
     command

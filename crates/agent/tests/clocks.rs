@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::fs;
-
 use afield_core::report::Event;
 use afield_testkit::fleet::days;
 use afield_testkit::host::Host;
@@ -55,14 +53,10 @@ fn scene() -> Bed {
 
 /// The first of the points that an update passes whose names begin so, each with its number.
 fn points(bed: &Bed) -> Vec<String> {
-    let server = Server::start(bed.fleet.path());
-    let host = bed.host.copy(&server);
-    let log = host.path("fault-points");
-    host.once_with(&[("AFIELD_FAULT_LOG", log.to_str().unwrap())]);
-    let text = fs::read_to_string(&log).unwrap();
-    let first = |name: &&str| text.lines().find(|line| line.starts_with(*name)).map(str::to_owned);
+    let all = bed.fault_points();
+    let first = |name: &&str| all.iter().find(|point| point.starts_with(*name)).cloned();
     let found: Vec<String> = POINTS.iter().filter_map(first).collect();
-    assert_eq!(found.len(), POINTS.len(), "{found:?} of\n{text}");
+    assert_eq!(found.len(), POINTS.len(), "{found:?} of {all:?}");
     found
 }
 

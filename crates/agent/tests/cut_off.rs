@@ -6,34 +6,26 @@ mod common;
 use std::fs;
 use std::time::Duration;
 
-use afield_testkit::host::key;
-use afield_testkit::machine::{Loader, power_cycle};
+use afield_testkit::machine::power_cycle;
 use afield_testkit::net::wait_for;
-use afield_testkit::system::{Contract, Kernel, System};
+use afield_testkit::system::Contract;
 use common::Bed;
 
 const SOON: Duration = Duration::from_secs(60);
 
 /// A machine at release 1 with a cable, and a router that answers or does not.
 fn machine(kernel: &str, config: &str) -> Bed {
-    let mut bed = Bed::new();
-    Loader::TriesInIds.install(&bed.host);
-    let toml = bed.host.text("etc/afield/agent.toml").replace("\"2s\"", "\"60s\"");
-    let toml = format!("{toml}boot-patience = \"0s\"\nreach-patience = \"0s\"\n{config}\n");
+    let bed = common::machine::machine(kernel);
+    let toml = bed.host.text("etc/afield/agent.toml");
+    let toml = format!("{toml}reach-patience = \"0s\"\n{config}\n");
     fs::write(bed.host.config(), toml).unwrap();
     link(&bed, "eth0", true, "1");
     route(&bed, true);
-    offer(&mut bed, "one", kernel);
-    assert_eq!(bed.host.once().0, 0);
-    power_cycle(&bed.host);
-    assert_eq!(bed.host.once().0, 0);
     bed
 }
 
 fn offer(bed: &mut Bed, text: &str, kernel: &str) {
-    let system = System::with_kernel(text, Contract::Honest, Kernel::Named(kernel));
-    let release = bed.fleet.release(&[("clinic", key().public())], &system, "config");
-    bed.fleet.assign("clinic", release);
+    common::machine::offer(bed, text, Contract::Honest, kernel);
 }
 
 fn link(bed: &Bed, name: &str, device: bool, carrier: &str) {

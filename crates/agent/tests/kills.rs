@@ -16,20 +16,6 @@ use afield_testkit::server::{Request, Server};
 use afield_testkit::system::{Contract, System};
 use common::{Bed, people};
 
-/// The fault points that one run passes, in order, as `name:n`.
-fn points(bed: &Bed) -> Vec<String> {
-    let server = Server::start(bed.fleet.path());
-    let host = bed.host.copy(&server);
-    let log = host.path("fault-points");
-    host.once_with(&[("AFIELD_FAULT_LOG", log.to_str().unwrap())]);
-    let text = fs::read_to_string(&log).unwrap();
-    let mut points: Vec<String> = text.lines().map(str::to_owned).collect();
-    // The detached part counts for itself; a point that both pass by the same number is one.
-    let mut seen = std::collections::BTreeSet::new();
-    points.retain(|p| seen.insert(p.clone()));
-    points
-}
-
 /// What was complete, or partly here, when the agent was killed: length by object.
 fn downloads(host: &Host) -> BTreeMap<String, (u64, bool)> {
     let Ok(entries) = fs::read_dir(host.path("var/lib/afield/downloads")) else {
@@ -133,7 +119,7 @@ fn kill_at(point: &str, bed: &Bed) -> (Host, Vec<Report>) {
 #[test]
 fn killed_at_every_point_of_a_good_release_the_host_gets_it() {
     let bed = offered(Contract::Honest);
-    let points = points(&bed);
+    let points = bed.fault_points();
     assert!(points.len() > 40, "only {points:?}");
     for point in points {
         let (host, reports) = kill_at(&point, &bed);
@@ -149,7 +135,7 @@ fn killed_at_every_point_of_a_good_release_the_host_gets_it() {
 #[test]
 fn killed_at_every_point_of_a_broken_release_the_host_goes_back() {
     let bed = offered(Contract::BrokenService);
-    for point in points(&bed) {
+    for point in bed.fault_points() {
         let (host, reports) = kill_at(&point, &bed);
         assert_eq!(host.text("etc/site"), "one", "{point}");
         let config = host.text("run/.app_configs/app/settings.yml");

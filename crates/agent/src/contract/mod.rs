@@ -145,9 +145,8 @@ fn end(mut child: Child, config: &Config) -> anyhow::Result<()> {
 /// Ends what writes boot entries, and all that it started; that it does not run is no error.
 fn stop_entries(config: &Config) {
     if crate::units::run_the_host(config) {
-        let mut stop = Command::new("systemctl");
         // What it could not be told, the next one is.
-        let _ = crate::nix::run(stop.args(["stop", "--quiet", ENTRIES]).stdin(Stdio::null()));
+        let _ = crate::nix::run(&mut crate::units::systemctl(&["stop", "--quiet", ENTRIES]));
     }
 }
 

@@ -8,7 +8,6 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
-use std::process::Command;
 
 use afield_core::ids::StorePath;
 use afield_store::files;
@@ -17,7 +16,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::Config;
-use crate::install;
+use crate::{install, nix, units};
 
 /// Where it keeps its state.
 const STATE: &str = "/var/lib/system-manager/state/system-manager-state.json";
@@ -92,9 +91,9 @@ pub fn make_way(config: &Config, system: &StorePath) -> anyhow::Result<Vec<PathB
 /// name runs already. The agent goes over by itself.
 pub fn hand_over(config: &Config, moved: &[PathBuf]) {
     let tunnel = moved.iter().any(|path| path.ends_with("afield-tunnel.service"));
-    if tunnel && config.is_machine() {
+    if tunnel && units::run_the_host(config) {
         // What comes of it is seen by the proof: a unit that failed, a host that is out of reach.
-        let _ = Command::new("systemctl").args(["try-restart", "afield-tunnel.service"]).status();
+        let _ = nix::run(&mut units::systemctl(&["try-restart", "afield-tunnel.service"]));
     }
 }
 

@@ -5,7 +5,7 @@ use afield_core::plan::{Attempt, Before, Boot, Direction, Failure, MAX_ATTEMPTS,
 use afield_core::report::Event;
 
 use super::{Next, Run};
-use crate::{activate, boot_check, contract, observe, prove, reach, reboot, roots, unit_files};
+use crate::{activate, boot_check, contract, prove, reach, reboot, roots, unit_files};
 
 impl Run<'_> {
     pub(super) fn activate(&mut self, system: &StorePath) -> anyhow::Result<Next> {
@@ -56,7 +56,7 @@ impl Run<'_> {
 
     /// Step 10: the attempt is the last good generation now.
     pub(super) fn commit(&mut self) -> anyhow::Result<()> {
-        let booted = crate::observe::boot(&self.host.config, &self.state) == Boot::Happened;
+        let booted = self.happened() == Boot::Happened;
         let Some(attempt) = self.state.attempt.take() else {
             return Ok(());
         };
@@ -87,7 +87,7 @@ impl Run<'_> {
 
     /// A release that cut the host off is to blame if the host is in reach again without it.
     fn ask_whose_fault(&mut self) {
-        let booted = observe::boot(&self.host.config, &self.state) == Boot::Happened;
+        let booted = self.happened() == Boot::Happened;
         let failure = self.state.attempt.as_mut().and_then(|attempt| attempt.failure.as_mut());
         let Some(failure) = failure.filter(|failure| failure.cut_off) else { return };
         failure.cut_off = !prove::reaches_anything(self.host, self.say);
@@ -119,7 +119,7 @@ impl Run<'_> {
             "release {release} was taken back ({why}), and nothing can be reached without it either: \
              it is tried again when something can, and the machine restarts in its window if nothing can until then"
         ));
-        self.event = Some(Event::Updating { to: release, done: 0, total: 0 });
+        self.under_way(release);
         Ok(())
     }
 
@@ -185,7 +185,7 @@ impl Run<'_> {
             self.state.attempt = None;
         }
         self.notes.push(format!("release {to} is tried again by the next run: {why}"));
-        self.event = Some(Event::Updating { to, done: 0, total: 0 });
+        self.under_way(to);
         self.store.save(&self.state, "left-open")?;
         Ok(false)
     }

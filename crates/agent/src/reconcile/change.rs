@@ -7,8 +7,8 @@ use afield_core::window::Opening;
 use super::{Next, Run};
 use crate::boot::Loader;
 use crate::refusal::Refusal;
-use crate::{checks, contract, data, promote, reach, reboot, roots, units};
-use afield_core::ids::StorePath;
+use crate::{checks, contract, data, observe, promote, reach, reboot, roots, units};
+use afield_core::ids::{ReleaseId, StorePath};
 
 impl Run<'_> {
     pub(super) fn begin(&mut self, to: Generation, direction: Direction) -> anyhow::Result<()> {
@@ -50,7 +50,7 @@ impl Run<'_> {
     }
 
     pub(super) fn happened(&self) -> Boot {
-        crate::observe::boot(&self.host.config, &self.state)
+        observe::boot(&self.host.config, &self.state)
     }
 
     /// The next boot is the trial.
@@ -82,7 +82,7 @@ impl Run<'_> {
         let note = format!("release {release} waits for a restart until something can be reached");
         (self.say)(&note);
         self.notes.push(note);
-        self.under_way();
+        self.under_way(release);
         self.store.save(&self.state, "wait")?;
         Ok(true)
     }
@@ -96,10 +96,11 @@ impl Run<'_> {
             attempt.boot = Some(boot);
             attempt.activations += 1;
         }
+        let release = attempt.to.release.unwrap_or_default();
         let why = format!("restarting: {why}");
         (self.say)(&why);
         self.notes.push(why.clone());
-        self.under_way();
+        self.under_way(release);
         self.restart = Some(why);
         self.store.save(&self.state, "reboot")?;
         Ok(Next::Stop)
@@ -120,13 +121,12 @@ impl Run<'_> {
         self.notes.push(note);
         let data = attempt.to.data.and_then(|id| data::kept(self.host, &id).ok());
         self.checks = checks::run(self.host, &data.map(|d| d.checks).unwrap_or_default());
-        self.under_way();
+        self.under_way(release);
         self.store.save(&self.state, "wait")?;
         Ok(Next::Stop)
     }
 
-    fn under_way(&mut self) {
-        let to = self.state.attempt.as_ref().and_then(|a| a.to.release).unwrap_or_default();
+    pub(super) fn under_way(&mut self, to: ReleaseId) {
         self.event = Some(Event::Updating { to, done: 0, total: 0 });
     }
 

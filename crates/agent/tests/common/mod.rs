@@ -4,6 +4,8 @@
 pub mod machine;
 pub mod site;
 
+use std::collections::BTreeSet;
+
 use afield_core::host_data::{Access, HostData};
 use afield_core::ids::ReleaseId;
 use afield_core::release::Delivery;
@@ -56,6 +58,18 @@ impl Bed {
         let (code, said) = bed.host.once();
         assert_eq!((code, &said["event"]["is"]), (0, &"healthy".into()), "{said}");
         bed
+    }
+
+    /// The fault points that the next check-in passes, in order, as `name:n`; tried on a copy of the host. The detached part
+    /// counts for itself: a point that both pass by the same number is one.
+    pub fn fault_points(&self) -> Vec<String> {
+        let server = Server::start(self.fleet.path());
+        let host = self.host.copy(&server);
+        let log = host.path("fault-points");
+        host.once_with(&[("AFIELD_FAULT_LOG", log.to_str().unwrap())]);
+        let text = host.text("fault-points");
+        let mut seen = BTreeSet::new();
+        text.lines().filter(|point| seen.insert(*point)).map(str::to_owned).collect()
     }
 
     /// The notes of one check-in, which must be healthy.
